@@ -1,0 +1,172 @@
+"""The words of a dataset: observation keys with their units, action specs, and the metadata of an episode.
+
+This module owns names, units and bounds. It knows nothing of files, robots or simulators.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from understudy.errors import DatasetError, InputError, unknown_name
+
+SCHEMA_VERSION = 1
+"""Version of the on-disk layout. A reader refuses any other and names it."""
+
+Channel = Literal["requested", "sent", "measured"]
+CHANNELS: tuple[Channel, ...] = ("requested", "sent", "measured")
+
+KEY_UNITS: Mapping[str, str] = {
+    "joint_position": "rad",
+    "joint_velocity": "rad/s",
+    "joint_effort": "N m",
+    "gripper_position": "m (opening width)",
+    "tool_position": "m, base frame",
+    "tool_quaternion": "xyzw, base frame",
+}
+"""Units of the fixed observation keys; see `key_unit` for the open-ended ones."""
+
+
+def key_unit(key: str) -> str:
+    """Unit of an observation key.
+
+    Raises:
+        InputError: the key is none of the known words (`object_*`, `goal_*`, `image_<camera>` and `KEY_UNITS`).
+    """
+    if key in KEY_UNITS:
+        return KEY_UNITS[key]
+    if key.startswith("image_"):
+        return "uint8, height x width x 3"
+    if key.startswith(("object_", "goal_")):
+        if key.endswith("_position"):
+            return "m, base frame"
+        if key.endswith("_quaternion"):
+            return "xyzw, base frame"
+    raise unknown_name(
+        "observation key", key, [*KEY_UNITS, "object_position", "object_quaternion", "goal_position", "image_<camera>"]
+    )
+
+
+def is_image(key: str) -> bool:
+    """Whether an observation key holds camera frames."""
+    return key.startswith("image_")
+
+
+@dataclass(frozen=True)
+class ActionSpec:
+    """What each number of an action means, in which unit, between which bounds.
+
+    On disk the `action/*` channels are in these units; `actions` is the training channel mapped to [-1, 1] by
+    `normalise`.
+    """
+
+    name: str
+    """Action space: tool_delta, joint_delta, joint_position or joint_velocity."""
+    labels: tuple[str, ...]
+    units: tuple[str, ...]
+    low: tuple[float, ...]
+    high: tuple[float, ...]
+
+    def __post_init__(self) -> None:
+        sizes = {len(self.labels), len(self.units), len(self.low), len(self.high)}
+        if len(sizes) != 1 or not self.labels:
+            raise InputError(
+                f"Action spec {self.name!r}: labels, units, low and high must have one equal, non-zero length, "
+                f"got {len(self.labels)}, {len(self.units)}, {len(self.low)} and {len(self.high)}."
+            )
+        for label, low, high in zip(self.labels, self.low, self.high, strict=True):
+            if not (np.isfinite(low) and np.isfinite(high) and low < high):
+                raise InputError(
+                    f"Action spec {self.name!r}: bounds of {label!r} are [{low}, {high}]; expected finite low < high."
+                )
+
+    @property
+    def size(self) -> int:
+        """How many numbers an action has."""
+        return len(self.labels)
+
+    def normalise(self, action: NDArray[np.floating[Any]]) -> NDArray[np.float32]:
+        """Map actions (..., A) in units to [-1, 1], clipping what lies outside the bounds."""
+        low, high = np.asarray(self.low), np.asarray(self.high)
+        return np.clip(2.0 * (action - low) / (high - low) - 1.0, -1.0, 1.0).astype(np.float32)
+
+    def denormalise(self, action: NDArray[np.floating[Any]]) -> NDArray[np.float64]:
+        """Map actions (..., A) in [-1, 1] to units, clipping what lies outside."""
+        low, high = np.asarray(self.low), np.asarray(self.high)
+        return low + (np.clip(np.asarray(action, np.float64), -1.0, 1.0) + 1.0) * 0.5 * (high - low)
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain data for JSON; `from_dict` reads it back."""
+        return dataclasses.asdict(self)
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> ActionSpec:
+        """Read what `as_dict` wrote.
+
+        Raises:
+            InputError: a field is missing, unknown or of the wrong length.
+        """
+        try:
+            return cls(
+                name=str(data["name"]),
+                labels=tuple(map(str, data["labels"])),
+                units=tuple(map(str, data["units"])),
+                low=tuple(map(float, data["low"])),
+                high=tuple(map(float, data["high"])),
+            )
+        except (KeyError, TypeError) as error:
+            raise InputError(f"Action spec cannot be read: {error!r} in {dict(data)!r}.") from error
+
+
+@dataclass(frozen=True)
+class EpisodeInfo:
+    """Everything about an episode that is not an array over its steps."""
+
+    robot: str
+    task: str
+    action_spec: ActionSpec
+    rate_hz: float
+    actions: Channel = "requested"
+    """The channel that trains: `actions` on disk is this one, normalised."""
+    operator: str = "unknown"
+    device: str = "unknown"
+    success: bool | None = None
+    """None: nobody has judged it."""
+    note: str = ""
+    seed: int | None = None
+    randomization: Mapping[str, float] = field(default_factory=dict)
+    """Physical parameters drawn for this episode (simulation), by name."""
+    created: str = ""
+    """Wall time, ISO 8601: a label, never used for intervals."""
+    software: str = ""
+    """Understudy's version, and the commit where it is known."""
+
+    def __post_init__(self) -> None:
+        if self.actions not in CHANNELS:
+            raise unknown_name("action channel", self.actions, CHANNELS)
+        if not (np.isfinite(self.rate_hz) and self.rate_hz > 0):
+            raise InputError(f"Episode rate must be a positive number of Hz, got {self.rate_hz}.")
+
+    def to_json(self) -> str:
+        """The whole record as one JSON text."""
+        return json.dumps(dataclasses.asdict(self), sort_keys=True)
+
+    @classmethod
+    def from_json(cls, text: str) -> EpisodeInfo:
+        """Read what `to_json` wrote.
+
+        Raises:
+            DatasetError: not JSON, or fields missing or unknown.
+        """
+        try:
+            data = json.loads(text)
+            data["action_spec"] = ActionSpec.from_dict(data["action_spec"])
+            return cls(**data)
+        except (ValueError, KeyError, TypeError) as error:
+            raise DatasetError(f"Episode metadata cannot be read: {error}.") from error

@@ -1,0 +1,254 @@
+"""Action spaces: how the numbers of an action become a command, and how motion reads as an action.
+
+Every space keeps a *set point* that each action moves; the set point may lead the arm by no more than a leash, so that
+an arm that cannot follow does not wind up a jump. The same code runs while recording, training and deploying.
+"""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from understudy.datasets.schema import ActionSpec
+from understudy.envs.arms.arm import Command, Pose
+from understudy.envs.arms.kinematics import Kinematics
+from understudy.envs.arms.robot import RobotDescription
+from understudy.envs.arms.rotations import quaternion_multiply, quaternion_to_rotvec, rotvec_to_quaternion
+from understudy.errors import unknown_name
+
+Vector = NDArray[np.float64]
+
+MAX_TOOL_STEP_M = 0.03
+MAX_TOOL_STEP_RAD = 0.15
+MAX_JOINT_STEP_RAD = 0.1
+LEASH_M = 0.08
+LEASH_RAD = 0.4
+_TWIST_LABELS = ("x", "y", "z", "roll", "pitch", "yaw")
+
+
+class ActionSpace(Protocol):
+    """Decodes actions (A,), in the units of `spec`, into commands, tick by tick."""
+
+    spec: ActionSpec
+
+    def reset(self, joint_position: Vector, gripper_position: float | None) -> None:
+        """An episode begins with the arm here."""
+
+    def decode(self, action: Vector, joint_position: Vector) -> Command:
+        """Move the set point by `action` (A,) and return the command; `joint_position` (J,) is where the arm is."""
+
+    def encode(self, before: Command, after: Command) -> Vector:
+        """The action (A,) that leads from one command (or measured state) to the next, not clipped."""
+
+
+class _Gripper:
+    """The last number of an action: the opening width asked for, m."""
+
+    def __init__(self, robot: RobotDescription) -> None:
+        self.width = robot.gripper.width if robot.gripper else None
+
+    def spec(self, name: str, labels: list[str], units: list[str], low: list[float], high: list[float]) -> ActionSpec:
+        """The spec with the gripper's number appended, where there is one."""
+        if self.width is not None:
+            labels, units = [*labels, "gripper"], [*units, "m"]
+            low, high = [*low, 0.0], [*high, self.width]
+        return ActionSpec(name, tuple(labels), tuple(units), tuple(low), tuple(high))
+
+    def split(self, action: Vector) -> tuple[Vector, float | None]:
+        if self.width is None:
+            return action, None
+        return action[:-1], float(np.clip(action[-1], 0.0, self.width))
+
+    def join(self, action: Vector, command: Command) -> Vector:
+        if self.width is None:
+            return action
+        width = self.width if command.gripper_position is None else command.gripper_position
+        return np.append(action, width)
+
+
+class ToolDelta:
+    """A step of the tool in base axes: translation (m), rotation vector (rad), and the gripper's opening (m)."""
+
+    def __init__(self, robot: RobotDescription, kinematics: Kinematics) -> None:
+        self._gripper = _Gripper(robot)
+        self._kinematics = kinematics
+        steps = [MAX_TOOL_STEP_M] * 3 + [MAX_TOOL_STEP_RAD] * 3
+        self.spec = self._gripper.spec(
+            "tool_delta", list(_TWIST_LABELS), ["m"] * 3 + ["rad"] * 3, [-step for step in steps], steps
+        )
+        self._target = kinematics.tool_pose(robot.home)
+        self._joints = robot.home
+
+    def reset(self, joint_position: Vector, gripper_position: float | None) -> None:
+        """See `ActionSpace`."""
+        self._target = self._kinematics.tool_pose(joint_position)
+        self._joints = np.array(joint_position)
+
+    def decode(self, action: Vector, joint_position: Vector) -> Command:
+        """See `ActionSpace`."""
+        twist, gripper = self._gripper.split(np.clip(action, self.spec.low, self.spec.high))
+        measured = self._kinematics.tool_pose(joint_position)
+        position = self._target.position + twist[:3]
+        lead = position - measured.position
+        position = measured.position + lead * min(1.0, LEASH_M / max(float(np.linalg.norm(lead)), 1e-9))
+        quaternion = quaternion_multiply(rotvec_to_quaternion(twist[3:]), self._target.quaternion)
+        quaternion = _leash_rotation(quaternion, measured.quaternion)
+        self._joints = self._kinematics.solve(Pose(position, quaternion), self._joints)
+        self._target = Pose(position, quaternion)
+        return Command(self._joints.copy(), gripper)
+
+    def encode(self, before: Command, after: Command) -> Vector:
+        """See `ActionSpace`."""
+        old = self._kinematics.tool_pose(before.joint_position)
+        new = self._kinematics.tool_pose(after.joint_position)
+        turn = quaternion_to_rotvec(quaternion_multiply(new.quaternion, old.quaternion * [-1, -1, -1, 1]))
+        return self._gripper.join(np.concatenate([new.position - old.position, turn]), after)
+
+
+def _leash_rotation(quaternion: Vector, measured: Vector) -> Vector:
+    lead = quaternion_to_rotvec(quaternion_multiply(quaternion, measured * [-1, -1, -1, 1]))
+    angle = float(np.linalg.norm(lead))
+    if angle <= LEASH_RAD:
+        return quaternion
+    return quaternion_multiply(rotvec_to_quaternion(lead * (LEASH_RAD / angle)), measured)
+
+
+class JointDelta:
+    """A step of every joint (rad), and the gripper's opening (m)."""
+
+    def __init__(self, robot: RobotDescription, kinematics: Kinematics | None = None) -> None:
+        self._gripper = _Gripper(robot)
+        self._lower, self._upper = robot.joint_array("lower"), robot.joint_array("upper")
+        steps = [MAX_JOINT_STEP_RAD] * len(robot.joints)
+        self.spec = self._gripper.spec(
+            "joint_delta", list(robot.joint_names), ["rad"] * len(steps), [-step for step in steps], steps
+        )
+        self._target = robot.home
+
+    def reset(self, joint_position: Vector, gripper_position: float | None) -> None:
+        """See `ActionSpace`."""
+        self._target = np.array(joint_position)
+
+    def decode(self, action: Vector, joint_position: Vector) -> Command:
+        """See `ActionSpace`."""
+        step, gripper = self._gripper.split(np.clip(action, self.spec.low, self.spec.high))
+        lead = np.clip(self._target + step - joint_position, -LEASH_RAD, LEASH_RAD)
+        self._target = np.clip(joint_position + lead, self._lower, self._upper)
+        return Command(self._target.copy(), gripper)
+
+    def encode(self, before: Command, after: Command) -> Vector:
+        """See `ActionSpace`."""
+        return self._gripper.join(after.joint_position - before.joint_position, after)
+
+
+class JointPosition:
+    """Where every joint should be (rad), and the gripper's opening (m)."""
+
+    def __init__(self, robot: RobotDescription, kinematics: Kinematics | None = None) -> None:
+        self._gripper = _Gripper(robot)
+        self.spec = self._gripper.spec(
+            "joint_position",
+            list(robot.joint_names),
+            ["rad"] * len(robot.joints),
+            robot.joint_array("lower").tolist(),
+            robot.joint_array("upper").tolist(),
+        )
+
+    def reset(self, joint_position: Vector, gripper_position: float | None) -> None:
+        """See `ActionSpace`."""
+
+    def decode(self, action: Vector, joint_position: Vector) -> Command:
+        """See `ActionSpace`."""
+        joints, gripper = self._gripper.split(np.clip(action, self.spec.low, self.spec.high))
+        return Command(np.array(joints), gripper)
+
+    def encode(self, before: Command, after: Command) -> Vector:
+        """See `ActionSpace`."""
+        return self._gripper.join(after.joint_position, after)
+
+
+class JointVelocity:
+    """How fast every joint should move (rad/s), and the gripper's opening (m)."""
+
+    def __init__(self, robot: RobotDescription, kinematics: Kinematics | None = None) -> None:
+        self._gripper = _Gripper(robot)
+        self._period_s = robot.period_s
+        self._lower, self._upper = robot.joint_array("lower"), robot.joint_array("upper")
+        speed = robot.joint_array("velocity")
+        self.spec = self._gripper.spec(
+            "joint_velocity", list(robot.joint_names), ["rad/s"] * len(speed), (-speed).tolist(), speed.tolist()
+        )
+        self._target = robot.home
+
+    def reset(self, joint_position: Vector, gripper_position: float | None) -> None:
+        """See `ActionSpace`."""
+        self._target = np.array(joint_position)
+
+    def decode(self, action: Vector, joint_position: Vector) -> Command:
+        """See `ActionSpace`."""
+        velocity, gripper = self._gripper.split(np.clip(action, self.spec.low, self.spec.high))
+        lead = np.clip(self._target + velocity * self._period_s - joint_position, -LEASH_RAD, LEASH_RAD)
+        self._target = np.clip(joint_position + lead, self._lower, self._upper)
+        return Command(self._target.copy(), gripper, joint_velocity=np.array(velocity))
+
+    def encode(self, before: Command, after: Command) -> Vector:
+        """See `ActionSpace`."""
+        return self._gripper.join((after.joint_position - before.joint_position) / self._period_s, after)
+
+
+class Part:
+    """Some numbers of another action space; the rest are neutral (no step; gripper as it was at reset)."""
+
+    def __init__(self, whole: ActionSpace, labels: tuple[str, ...]) -> None:
+        self._whole = whole
+        spec = whole.spec
+        for label in labels:
+            if label not in spec.labels:
+                raise unknown_name(f"number of a {spec.name} action", label, spec.labels)
+        self._index = [spec.labels.index(label) for label in labels]
+        units, low, high = (tuple(field[i] for i in self._index) for field in (spec.units, spec.low, spec.high))
+        self.spec = ActionSpec(spec.name, labels, tuple(map(str, units)), tuple(map(float, low)), tuple(map(float, high)))
+        self._neutral = np.zeros(spec.size)
+
+    def reset(self, joint_position: Vector, gripper_position: float | None) -> None:
+        """See `ActionSpace`."""
+        self._whole.reset(joint_position, gripper_position)
+        self._neutral = np.zeros(self._whole.spec.size)
+        if self._whole.spec.name == "joint_position":
+            self._neutral[: len(joint_position)] = joint_position
+        if gripper_position is not None:
+            self._neutral[-1] = gripper_position
+
+    def decode(self, action: Vector, joint_position: Vector) -> Command:
+        """See `ActionSpace`."""
+        full = self._neutral.copy()
+        full[self._index] = action
+        return self._whole.decode(full, joint_position)
+
+    def encode(self, before: Command, after: Command) -> Vector:
+        """See `ActionSpace`."""
+        return self._whole.encode(before, after)[self._index]
+
+
+ACTION_SPACES = {
+    "tool_delta": ToolDelta,
+    "joint_delta": JointDelta,
+    "joint_position": JointPosition,
+    "joint_velocity": JointVelocity,
+}
+
+
+def make_action_space(
+    name: str, robot: RobotDescription, kinematics: Kinematics, labels: tuple[str, ...] | None = None
+) -> ActionSpace:
+    """The action space called `name` on this robot, all of it or the numbers called `labels`.
+
+    Raises:
+        InputError: there is no such action space or label.
+    """
+    if name not in ACTION_SPACES:
+        raise unknown_name("action space", name, ACTION_SPACES)
+    whole: ActionSpace = ACTION_SPACES[name](robot, kinematics)
+    return whole if labels is None or labels == whole.spec.labels else Part(whole, labels)

@@ -1,0 +1,298 @@
+"""A robot is a YAML file: joints, limits, gripper, frames, rate and ROS 2 names, read strictly.
+
+Owns reading and checking these files. Limits come from the file itself; they may narrow what the URDF allows, never
+widen it (`load_robot` compares). Nothing here needs a simulator or ROS.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+from pathlib import Path
+from typing import Annotated, Literal
+from xml.etree import ElementTree
+
+import numpy as np
+import yaml
+from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from understudy.errors import InputError, unknown_name
+
+ROBOTS = Path(__file__).parent / "robots"
+
+Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+Finite = Annotated[float, Field(allow_inf_nan=False)]
+Triple = tuple[Finite, Finite, Finite]
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class JointDescription(_Strict):
+    """One joint: its limits and where home is."""
+
+    name: str
+    home: Finite
+    """rad"""
+    lower: Finite
+    upper: Finite
+    """rad"""
+    velocity: Positive
+    """rad/s"""
+    acceleration: Positive
+    """rad/s^2"""
+    jerk: Positive
+    """rad/s^3"""
+    effort: Positive
+    """N m"""
+
+    @model_validator(mode="after")
+    def _ordered(self) -> JointDescription:
+        if not self.lower < self.upper:
+            raise ValueError(f"joint {self.name!r}: lower limit {self.lower} rad is not below upper {self.upper} rad")
+        if not self.lower <= self.home <= self.upper:
+            raise ValueError(
+                f"joint {self.name!r}: home {self.home} rad lies outside its limits [{self.lower}, {self.upper}] rad"
+            )
+        return self
+
+
+class GripperDescription(_Strict):
+    """A gripper that opens and closes: finger joints move linearly between `closed` and `open`."""
+
+    joints: dict[str, tuple[Finite, Finite]]
+    """Finger joint -> (position when closed, position when open), rad or m."""
+    width: Positive
+    """Opening when open, m."""
+    speed: Positive
+    """Fastest change of the opening, m/s."""
+    force: Positive
+    """Grip force or torque limit of each finger joint, N or N m."""
+
+
+class WorkspaceDescription(_Strict):
+    """The box, in the base frame, that the tool must stay in (m)."""
+
+    low: Triple
+    high: Triple
+
+    @model_validator(mode="after")
+    def _ordered(self) -> WorkspaceDescription:
+        if not all(low < high for low, high in zip(self.low, self.high, strict=True)):
+            raise ValueError(f"workspace low {self.low} must lie below high {self.high} on every axis")
+        return self
+
+
+class TopicDescription(_Strict):
+    """A topic this robot publishes and how its samples are judged."""
+
+    topic: str
+    max_age_s: Positive = 0.25
+    """A sample older than this is stale: observing stops and the arm holds."""
+
+
+class CameraDescription(TopicDescription):
+    """An image topic: raw (`sensor_msgs/Image`) rgb8 or bgr8."""
+
+    width: Annotated[int, Field(gt=0)]
+    height: Annotated[int, Field(gt=0)]
+
+
+class RosDescription(_Strict):
+    """Names on the ROS 2 graph. Relative to no namespace: what is written is what is used."""
+
+    joint_states: TopicDescription = TopicDescription(topic="/joint_states")
+    command: Literal["joint_trajectory", "position"] = "joint_trajectory"
+    """joint_trajectory: trajectory_msgs/JointTrajectory; position: std_msgs/Float64MultiArray in joint order."""
+    command_topic: str = "/joint_trajectory_controller/joint_trajectory"
+    gripper_topic: str | None = None
+    """std_msgs/Float64MultiArray of finger joint positions, in the order of `gripper.joints`."""
+    poses: dict[str, TopicDescription] = {}
+    """`object` -> PoseStamped topic: becomes `object_position` and `object_quaternion`."""
+    cameras: dict[str, CameraDescription] = {}
+
+
+class RobotDescription(_Strict):
+    """A robot as its YAML file states it; `load_robot` is the way to get one."""
+
+    name: str
+    urdf: str
+    """Path beside the YAML file, absolute, or `package:path` inside an installed Python package."""
+    kinematics: str | None = None
+    """A URDF of links and joints only, for machines without the full one; same syntax. None: use `urdf`."""
+    joints: tuple[JointDescription, ...]
+    tool_frame: str
+    """URDF link whose pose is `tool_position` and `tool_quaternion`."""
+    gripper: GripperDescription | None = None
+    rate_hz: Positive = 20.0
+    """Control rate: one command a period."""
+    workspace: WorkspaceDescription
+    ros: RosDescription = RosDescription()
+    folder: Path = ROBOTS
+    """Where relative paths start; set by `load_robot`, not written in files."""
+
+    @model_validator(mode="after")
+    def _distinct(self) -> RobotDescription:
+        names = [joint.name for joint in self.joints]
+        if not names or len(set(names)) != len(names):
+            raise ValueError(f"joint names must be distinct and at least one, got {names}")
+        return self
+
+    @property
+    def joint_names(self) -> tuple[str, ...]:
+        """Names in command order."""
+        return tuple(joint.name for joint in self.joints)
+
+    def joint_array(self, field: str) -> NDArray[np.float64]:
+        """A number of every joint as an array (J,): `home`, `lower`, `upper`, `velocity`, ..."""
+        return np.array([getattr(joint, field) for joint in self.joints], np.float64)
+
+    @property
+    def home(self) -> NDArray[np.float64]:
+        """(J,) rad."""
+        return self.joint_array("home")
+
+    @property
+    def period_s(self) -> float:
+        """One control period, s."""
+        return 1.0 / self.rate_hz
+
+    def urdf_path(self) -> Path:
+        """The full URDF (with meshes), for simulation."""
+        return resolve_path(self.urdf, self.folder)
+
+    def kinematics_path(self) -> Path:
+        """The URDF to compute kinematics from."""
+        return resolve_path(self.kinematics or self.urdf, self.folder)
+
+    def gripper_width(self, finger_positions: NDArray[np.float64]) -> float:
+        """Opening width in m from the finger joints' positions, in the order of `gripper.joints`."""
+        gripper = self.require_gripper()
+        ends = np.array(list(gripper.joints.values()))
+        return float(np.mean((finger_positions - ends[:, 0]) / (ends[:, 1] - ends[:, 0])) * gripper.width)
+
+    def finger_positions(self, width: float) -> NDArray[np.float64]:
+        """Finger joint positions for an opening width in m (clipped to what the gripper can do)."""
+        gripper = self.require_gripper()
+        ends = np.array(list(gripper.joints.values()))
+        return ends[:, 0] + np.clip(width / gripper.width, 0.0, 1.0) * (ends[:, 1] - ends[:, 0])
+
+    def require_gripper(self) -> GripperDescription:
+        """The gripper, or an InputError that says this robot has none."""
+        if self.gripper is None:
+            raise InputError(f"Robot {self.name!r} has no gripper, and this needs one; add `gripper:` to its file.")
+        return self.gripper
+
+
+def resolve_path(source: str, folder: Path) -> Path:
+    """Turn `package:path`, an absolute path or a path beside `folder` into an existing file.
+
+    Raises:
+        InputError: the package or the file is missing.
+    """
+    package, colon, inside = source.partition(":")
+    if colon:
+        spec = importlib.util.find_spec(package)
+        if spec is None or not spec.submodule_search_locations:
+            raise InputError(
+                f"URDF {source!r} lies in the Python package {package!r}, which is not installed; "
+                "install it (pybullet_data comes with understudy[sim]) or give a path."
+            )
+        path = Path(next(iter(spec.submodule_search_locations))) / inside
+    else:
+        path = folder / source
+    if not path.is_file():
+        raise InputError(f"URDF {source!r} was looked for at {path} and is not there.")
+    return path
+
+
+def known_robots() -> list[str]:
+    """Names of the robots that come with Understudy."""
+    return sorted(path.stem for path in ROBOTS.glob("*.yaml"))
+
+
+def load_robot(source: str | Path) -> RobotDescription:
+    """Read a robot by its shipped name ('panda') or from a YAML file, and check it against its URDF.
+
+    Raises:
+        InputError: no such name or file, not YAML, unknown or missing keys, or limits beyond the URDF's.
+    """
+    text_source = str(source)
+    if text_source.endswith((".yaml", ".yml")):
+        path = Path(source)
+        if not path.is_file():
+            raise InputError(f"Robot file {path} does not exist.")
+    elif text_source in known_robots():
+        path = ROBOTS / f"{text_source}.yaml"
+    else:
+        raise unknown_name("robot", text_source, [*known_robots(), "path/to/robot.yaml"])
+    try:
+        data = yaml.safe_load(path.read_text())
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise InputError(f"{path}: not readable as YAML: {' '.join(str(error).split())}") from error
+    if not isinstance(data, dict):
+        raise InputError(f"{path}: expected a mapping of robot fields, got {type(data).__name__}.")
+    try:
+        robot = RobotDescription.model_validate({**data, "folder": path.resolve().parent})
+    except ValidationError as error:
+        raise InputError(f"{path}: {describe_validation(error, RobotDescription)}") from error
+    _check_against_urdf(robot, path)
+    return robot
+
+
+def describe_validation(error: ValidationError, model: type[BaseModel]) -> str:
+    """One sentence a person can act on from a pydantic error: each field, what was expected, what came."""
+    parts = []
+    for problem in error.errors():
+        where = ".".join(str(step) for step in problem["loc"]) or model.__name__
+        if problem["type"] == "extra_forbidden":
+            parent = _model_at(model, problem["loc"][:-1])
+            parts.append(str(unknown_name("key", where, list(parent.model_fields) if parent else [])))
+        elif problem["type"] == "missing":
+            parts.append(f"{where} is missing.")
+        else:
+            parts.append(f"{where}: {problem['msg'].removeprefix('Value error, ')} (got {problem['input']!r:.80}).")
+    return " ".join(parts)
+
+
+def _model_at(model: type[BaseModel], location: tuple[int | str, ...]) -> type[BaseModel] | None:
+    """The pydantic model that owns a validation error's location, as far as it can be told."""
+    current: type[BaseModel] | None = model
+    for step in location:
+        if isinstance(step, int) or current is None:
+            continue
+        field = current.model_fields.get(step)
+        if field is None:
+            continue
+        candidates = [field.annotation, *getattr(field.annotation, "__args__", ())]
+        current = next((c for c in candidates if isinstance(c, type) and issubclass(c, BaseModel)), None)
+    return current
+
+
+def _check_against_urdf(robot: RobotDescription, path: Path) -> None:
+    """Refuse joints, frames or fingers the URDF does not have, and limits wider than its own."""
+    root = ElementTree.parse(robot.kinematics_path()).getroot()  # noqa: S314 - local robot file, no entities fetched
+    links = [str(link.get("name")) for link in root.findall("link")]
+    joints = {str(joint.get("name")): joint for joint in root.findall("joint")}
+    if robot.tool_frame not in links:
+        raise InputError(f"{path}: tool_frame: {unknown_name('link', robot.tool_frame, links)}")
+    fingers = list(robot.gripper.joints) if robot.gripper else []
+    for name in [*robot.joint_names, *fingers]:
+        if name not in joints:
+            raise InputError(f"{path}: joints: {unknown_name('joint', name, list(joints))}")
+    for joint in robot.joints:
+        limit = joints[joint.name].find("limit")
+        if limit is None or joints[joint.name].get("type") == "continuous":
+            continue
+        lower, upper = float(limit.get("lower", "-inf")), float(limit.get("upper", "inf"))
+        if joint.lower < lower - 1e-6 or joint.upper > upper + 1e-6:
+            raise InputError(
+                f"{path}: joint {joint.name!r}: limits [{joint.lower}, {joint.upper}] rad are wider than the URDF's "
+                f"[{lower}, {upper}] rad; narrow them."
+            )
+        speed = float(limit.get("velocity", "inf"))
+        if joint.velocity > speed + 1e-6:
+            raise InputError(
+                f"{path}: joint {joint.name!r}: velocity limit {joint.velocity} rad/s is above the URDF's {speed} rad/s."
+            )

@@ -1,0 +1,42 @@
+"""Reach: bring the tool to a goal point in the air and stay there."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from understudy.envs.arms.arm import Start
+from understudy.envs.arms.robot import RobotDescription
+from understudy.envs.tasks.task import BoxObject, Score
+
+REACHED_M = 0.03
+GOAL_LOW_M = (0.35, -0.25, 0.1)
+GOAL_HIGH_M = (0.65, 0.25, 0.45)
+
+
+class Reach:
+    """The goal is drawn uniformly from a box in front of the arm.
+
+    Success: the tool is within 3 cm of it. Reward: -d, d the tool's distance from the goal in m.
+    """
+
+    name = "reach"
+    action_space = "tool_delta"
+    action_labels = ("x", "y", "z")
+    horizon = 50
+    objects: Mapping[str, BoxObject] = {}
+    observation_keys = ("joint_position", "joint_velocity", "tool_position", "tool_quaternion", "goal_position")
+
+    def start(self, robot: RobotDescription, rng: np.random.Generator) -> Start:
+        """See `Task`."""
+        joints = robot.home + rng.normal(0.0, 0.02, len(robot.joints))
+        opening = robot.gripper.width if robot.gripper else None
+        return Start(joints, opening, goals={"goal_position": rng.uniform(GOAL_LOW_M, GOAL_HIGH_M)})
+
+    def score(self, observation: Mapping[str, NDArray[Any]]) -> Score:
+        """See `Task`."""
+        distance = float(np.linalg.norm(observation["tool_position"] - observation["goal_position"]))
+        return Score(-distance, distance <= REACHED_M)
