@@ -59,7 +59,7 @@ $(ROBOT_STAMP): pyproject.toml constraints.txt
 	touch $@
 
 robot-venv: $(ROBOT_STAMP)  ## the robot side, tested where torch and pybullet are not installed
-	$(ROBOT_VENV)/bin/python -m pytest --confcutdir tests/robot_side tests/robot_side
+	UNDERSTUDY_ROBOT_VENV=1 $(ROBOT_VENV)/bin/python -m pytest --confcutdir tests/robot_side tests/robot_side
 
 check: lint format-check types test  ## what a change must pass
 

@@ -1,7 +1,7 @@
 """What can go wrong, in words that a person can act on.
 
-Every error that a user should see is an `UnderstudyError`; the command line prints its sentence alone and leaves with
-its `exit_code`. This module sits below every room and imports only the standard library.
+Every error that a user should see is an `UnderstudyError`; the command line prints its sentence alone and
+leaves with its `exit_code`. This module sits below every room and imports only the standard library.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ __all__ = [
 
 
 class UnderstudyError(Exception):
-    """Something failed while working; the message says what was expected, what came, where, and what to do."""
+    """Something failed while working; the message says what was expected, what came, and what to do."""
 
     exit_code: ClassVar[int] = 1
 
@@ -42,9 +42,7 @@ class MissingExtra(InputError):
 
     def __init__(self, package: str, extra: str) -> None:
         """Name the package that is missing and the extra of `understudy` that brings it."""
-        super().__init__(
-            f"This needs {package}, which is not installed: pip install 'understudy[{extra}]'."
-        )
+        super().__init__(f"This needs {package}, which is not installed: pip install 'understudy[{extra}]'.")
         self.package = package
         self.extra = extra
 
@@ -120,7 +118,7 @@ def missing_extra_of(error: ModuleNotFoundError) -> MissingExtra | None:
 def unknown_name(kind: str, name: str, valid: Iterable[str]) -> InputError:
     """Build the error for a name that nothing has, with the nearest valid name and all of them.
 
-    `kind` is the singular noun: "task" gives "Unknown task 'lfit': did you mean 'lift'? Known tasks: lift, reach."
+    `kind` is the singular noun, as in "Unknown task 'lfit': did you mean 'lift'? Known tasks: lift, reach."
     """
     known = sorted(valid)
     if not known:
