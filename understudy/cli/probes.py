@@ -72,13 +72,15 @@ def probe_ros() -> str:
     import rclpy
     from std_msgs.msg import String
 
-    rclpy.init()
     received: list[str] = []
+
+    def receive(message: String) -> None:
+        received.append(message.data)
+
+    rclpy.init()
     try:
         node = rclpy.create_node("understudy_doctor")
-        node.create_subscription(
-            String, "understudy_doctor", lambda message: received.append(message.data), 10
-        )
+        node.create_subscription(String, "understudy_doctor", receive, 10)
         publisher = node.create_publisher(String, "understudy_doctor", 10)
         started = time.monotonic()
         while not received and time.monotonic() - started < _ROS_ATTEMPT_S:
@@ -87,7 +89,7 @@ def probe_ros() -> str:
         elapsed_ms = (time.monotonic() - started) * 1e3
         implementation = rclpy.utilities.get_rmw_implementation_identifier()
     finally:
-        rclpy.try_shutdown()
+        rclpy.utilities.try_shutdown()
     if received[:1] != ["hello"]:
         raise RuntimeError(f"nothing that was published arrived within {_ROS_ATTEMPT_S:.0f} s")
     return f"published and received in {elapsed_ms:.1f} ms ({implementation})"
