@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from typing import Any
 
 import gymnasium
@@ -80,8 +81,8 @@ class ArmEnv(gymnasium.Env[Observations, NDArray[np.float32]]):
         start = self.task.start(self.control.robot, rng)
         if self.randomization is None:
             return start
-        return Start(
-            start.joint_position, start.gripper_position, start.objects, start.goals, self.randomization.sample(rng)
+        return dataclasses.replace(
+            start, physics=self.randomization.sample(rng), seed=int(rng.integers(2**31))
         )
 
     def step(

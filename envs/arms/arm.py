@@ -67,6 +67,8 @@ class Start:
     """`goal_*` observations, fixed for the episode."""
     physics: Mapping[str, float] = field(default_factory=dict)
     """Randomized physical parameters of this episode, by name (see `envs/randomization.py`); hardware ignores them."""
+    seed: int = 0
+    """Seeds the simulated sensor noise of this episode."""
 
 
 class Arm(Protocol):

@@ -1,0 +1,385 @@
+"""`SimArm`: an arm and its scene in PyBullet.
+
+Owns the physics client. Time is simulated: `clock.sleep_until` steps the physics. Commands are followed the way a
+trajectory controller does: the set point moves from the last one to the new one over a control period.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pybullet
+import pybullet_data
+from numpy.typing import NDArray
+
+from understudy.envs.arms.arm import Command, Observation, Pose, Start
+from understudy.envs.arms.robot import RobotDescription
+from understudy.envs.randomization import PARAMETERS
+from understudy.envs.tasks.task import BoxObject
+from understudy.errors import InputError, unknown_name
+
+Array = NDArray[Any]
+
+PHYSICS_HZ = 240
+"""PyBullet's own default; its contact solver is tuned for it."""
+POSITION_GAIN = 0.2
+DAMPING = 0.04
+FINGER_FRICTION = 1.0
+TABLE_HALF_M = (0.6, 0.8, 0.2)
+TABLE_CENTRE_M = (0.35, 0.0, -0.2)
+
+
+@dataclass(frozen=True)
+class CameraPlacement:
+    """Where a simulated camera stands, in the base frame, m; `fov_deg` is its vertical field of view."""
+
+    eye: tuple[float, float, float]
+    target: tuple[float, float, float]
+    fov_deg: float = 50.0
+
+
+CAMERAS: Mapping[str, CameraPlacement] = {"front": CameraPlacement((1.25, -0.55, 0.6), (0.4, 0.0, 0.15))}
+
+
+class SimClock:
+    """Simulated time. Waiting steps the physics, as fast as it goes or paced to real time."""
+
+    def __init__(self, arm: SimArm, realtime: bool) -> None:
+        self._arm = arm
+        self._realtime = realtime
+        self._steps = 0
+        self._wall_start_ns = time.monotonic_ns()
+        self.late_steps = 0
+        """Physics steps that began more than 10 ms behind real time (only when paced)."""
+
+    def now_ns(self) -> int:
+        """See `Clock`."""
+        return self._steps * 1_000_000_000 // PHYSICS_HZ
+
+    def sleep_until(self, stamp_ns: int) -> None:
+        """Step the physics until `stamp_ns` (to within a microsecond)."""
+        while self.now_ns() + 1000 < stamp_ns:
+            self._arm.step_physics(self.now_ns())
+            self._steps += 1
+            if self._realtime:
+                self._pace()
+
+    def _pace(self) -> None:
+        ahead_ns = self._wall_start_ns + self.now_ns() - time.monotonic_ns()
+        if ahead_ns > 0:
+            time.sleep(ahead_ns * 1e-9)
+        elif ahead_ns < -10_000_000:
+            self.late_steps += 1
+            self._wall_start_ns -= ahead_ns
+
+
+class SimArm:
+    """A PyBullet arm on a table, with the objects of a task."""
+
+    def __init__(
+        self,
+        robot: RobotDescription,
+        objects: Mapping[str, BoxObject] | None = None,
+        *,
+        cameras: tuple[str, ...] = (),
+        realtime: bool = False,
+    ) -> None:
+        """Args:
+        robot: what to load.
+        objects: name -> box; each gives `<name>_position` and `<name>_quaternion`.
+        cameras: those `observe` renders as `image_<camera>`; sizes from the robot's `ros.cameras`.
+        realtime: pace the physics to the wall clock, for people and for ROS 2.
+
+        Raises:
+            InputError: the URDF cannot be loaded, or a camera is unknown.
+        """
+        self._robot = robot
+        self._client = pybullet.connect(pybullet.DIRECT)
+        self._closed = False
+        self.clock = SimClock(self, realtime)
+        self._cameras = {name: _camera(robot, name) for name in cameras}
+        self._boxes = dict(objects or {})
+        self._load()
+        self._target = robot.home
+        self._from = self._target
+        self._move_start_ns = 0
+        self._width = robot.gripper.width if robot.gripper else 0.0
+        self._width_target = self._width
+        self._waiting: deque[tuple[int, Command]] = deque()
+        self._physics = {name: parameter.nominal for name, parameter in PARAMETERS.items()}
+        self._goals: Mapping[str, Array] = {}
+        self._noise = np.random.default_rng(0)
+        self._initial = pybullet.saveState(physicsClientId=self._client)
+
+    # -- the Arm interface
+
+    def describe(self) -> RobotDescription:
+        """See `Arm`."""
+        return self._robot
+
+    def observe(self) -> Observation:
+        """Joints, gripper, objects, goals and cameras as they are now, with this episode's sensor noise."""
+        values = self._joint_values() | self._object_values() | dict(self._goals)
+        for name, (width, height) in self._cameras.items():
+            values[f"image_{name}"] = self.render(name, width, height)
+        now = self.clock.now_ns()
+        return Observation(values, dict.fromkeys(values, now))
+
+    def send(self, command: Command) -> Command:
+        """Take a new set point; it acts after this episode's action delay."""
+        position = np.array(command.joint_position, np.float64)
+        if position.shape != self._target.shape or not np.all(np.isfinite(position)):
+            raise InputError(
+                f"Command for {self._robot.name!r} must be {len(self._target)} finite joint positions in rad, "
+                f"got {position.tolist()}."
+            )
+        delay_ns = round(self._physics["action_delay_s"] * 1e9)
+        self._waiting.append((self.clock.now_ns() + delay_ns, Command(position, command.gripper_position)))
+        return command
+
+    def hold(self) -> None:
+        """Make the position the arm has now its set point."""
+        self._waiting.clear()
+        positions = [state[0] for state in self._states(self._joints)]
+        self._begin_move(self.clock.now_ns(), Command(np.array(positions)))
+        self._from = self._target
+
+    def reset(self, start: Start) -> Observation:
+        """Teleport arm and objects to `start`, with its physics; deterministic whatever came before."""
+        pybullet.restoreState(self._initial, physicsClientId=self._client)
+        self._apply_physics(start.physics)
+        self._noise = np.random.default_rng(start.seed)
+        self._waiting.clear()
+        self._set_joints(start)
+        for name, pose in start.objects.items():
+            if name not in self._bodies:
+                raise unknown_name("object", name, self._bodies)
+            pybullet.resetBasePositionAndOrientation(
+                self._bodies[name], pose.position, pose.quaternion, physicsClientId=self._client
+            )
+        self._goals = {key: np.asarray(value, np.float64) for key, value in start.goals.items()}
+        return self.observe()
+
+    def close(self) -> None:
+        """See `Arm`."""
+        if not self._closed:
+            self._closed = True
+            pybullet.disconnect(physicsClientId=self._client)
+
+    # -- simulation only
+
+    def step_physics(self, now_ns: int) -> None:
+        """One physics step; the clock calls it."""
+        while self._waiting and self._waiting[0][0] <= now_ns:
+            self._begin_move(now_ns, self._waiting.popleft()[1])
+        self._drive(now_ns)
+        pybullet.stepSimulation(physicsClientId=self._client)
+
+    def simulator_state(self) -> NDArray[np.float64]:
+        """(D,) joint positions and velocities, finger positions, then each object's pose and velocity."""
+        joints = self._states(self._joints)
+        parts: list[Any] = [[state[0] for state in joints], [state[1] for state in joints]]
+        parts.append([state[0] for state in self._states(self._fingers)])
+        for body in self._bodies.values():
+            parts.extend(pybullet.getBasePositionAndOrientation(body, physicsClientId=self._client))
+            parts.extend(pybullet.getBaseVelocity(body, physicsClientId=self._client))
+        return np.concatenate([np.asarray(part, np.float64) for part in parts])
+
+    def object_pose(self, name: str) -> Pose:
+        """Where an object truly is, without sensor noise."""
+        position, quaternion = pybullet.getBasePositionAndOrientation(
+            self._bodies[name], physicsClientId=self._client
+        )
+        return Pose(np.array(position), np.array(quaternion))
+
+    def render(self, camera: str = "front", width: int = 320, height: int = 240) -> NDArray[np.uint8]:
+        """A picture (height, width, 3) from a camera in `CAMERAS`, by PyBullet's software renderer."""
+        if camera not in CAMERAS:
+            raise unknown_name("camera", camera, CAMERAS)
+        place = CAMERAS[camera]
+        view = pybullet.computeViewMatrix(place.eye, place.target, (0.0, 0.0, 1.0))
+        lens = pybullet.computeProjectionMatrixFOV(place.fov_deg, width / height, 0.02, 4.0)
+        pixels = pybullet.getCameraImage(
+            width,
+            height,
+            view,
+            lens,
+            lightDirection=(0.6, -0.8, 2.0),
+            renderer=pybullet.ER_TINY_RENDERER,
+            physicsClientId=self._client,
+        )[2]
+        return np.ascontiguousarray(np.reshape(pixels, (height, width, 4))[:, :, :3].astype(np.uint8))
+
+    # -- building the scene
+
+    def _load(self) -> None:
+        client = self._client
+        pybullet.setGravity(0.0, 0.0, -9.81, physicsClientId=client)
+        pybullet.setTimeStep(1.0 / PHYSICS_HZ, physicsClientId=client)
+        pybullet.setAdditionalSearchPath(pybullet_data.getDataPath(), physicsClientId=client)
+        path = self._robot.urdf_path()
+        try:
+            self._body = pybullet.loadURDF(str(path), useFixedBase=True, physicsClientId=client)
+        except pybullet.error as error:
+            raise InputError(f"PyBullet cannot load the URDF {path}: {error}") from error
+        names = self._joint_indices()
+        missing = [name for name in self._robot.joint_names if name not in names]
+        if missing:
+            raise InputError(f"URDF {path} has no movable joints {missing}; it has {sorted(names)}.")
+        self._joints = [names[name] for name in self._robot.joint_names]
+        fingers = self._robot.gripper.joints if self._robot.gripper else {}
+        self._fingers = [names[name] for name in fingers]
+        self._forces = self._robot.joint_array("effort")
+        _add_box(client, BoxObject(TABLE_HALF_M, 0.0, colour=(0.82, 0.80, 0.76, 1.0)), TABLE_CENTRE_M)
+        self._bodies = {
+            name: _add_box(client, box, (0.5, 0.1 * index, box.half_extents[2]))
+            for index, (name, box) in enumerate(self._boxes.items())
+        }
+        self._apply_physics({})
+
+    def _joint_indices(self) -> dict[str, int]:
+        """Name -> index of every joint that moves; their default motors are switched off."""
+        movable = {}
+        for index in range(pybullet.getNumJoints(self._body, physicsClientId=self._client)):
+            info = pybullet.getJointInfo(self._body, index, physicsClientId=self._client)
+            if info[2] != pybullet.JOINT_FIXED:
+                movable[info[1].decode()] = index
+        return movable
+
+    def _apply_physics(self, physics: Mapping[str, float]) -> None:
+        """Set every randomizable parameter: `physics` where it names one, nominal otherwise."""
+        for name in physics:
+            if name not in PARAMETERS:
+                raise unknown_name("physical parameter", name, PARAMETERS)
+        self._physics = {name: physics.get(name, parameter.nominal) for name, parameter in PARAMETERS.items()}
+        sample, client = self._physics, self._client
+        for name, body in self._bodies.items():
+            box = self._boxes[name]
+            pybullet.changeDynamics(
+                body,
+                -1,
+                mass=box.mass * sample["object_mass_scale"],
+                lateralFriction=box.friction * sample["object_friction_scale"],
+                spinningFriction=0.001,
+                physicsClientId=client,
+            )
+        friction = FINGER_FRICTION * sample["finger_friction_scale"]
+        for finger in self._fingers:
+            pybullet.changeDynamics(
+                self._body, finger, lateralFriction=friction, spinningFriction=0.001, physicsClientId=client
+            )
+        for joint in self._joints:
+            pybullet.changeDynamics(
+                self._body, joint, jointDamping=DAMPING * sample["joint_damping_scale"], physicsClientId=client
+            )
+        self._gains = [POSITION_GAIN * sample["motor_gain_scale"]] * len(self._joints)
+        self._motor_forces = (self._forces * sample["motor_strength_scale"]).tolist()
+
+    def _set_joints(self, start: Start) -> None:
+        position = np.asarray(start.joint_position, np.float64)
+        width = self._width if start.gripper_position is None else start.gripper_position
+        fingers = self._robot.finger_positions(width) if self._fingers else []
+        indices = [*self._joints, *self._fingers]
+        for index, value in zip(indices, [*position, *fingers], strict=True):
+            pybullet.resetJointState(self._body, index, value, 0.0, physicsClientId=self._client)
+        self._from = self._target = position
+        self._width = self._width_target = width
+
+    # -- motors
+
+    def _begin_move(self, now_ns: int, command: Command) -> None:
+        self._from = self._set_point(now_ns)
+        self._target = command.joint_position
+        self._move_start_ns = now_ns
+        if command.gripper_position is not None:
+            self._width_target = command.gripper_position
+
+    def _set_point(self, now_ns: int) -> NDArray[np.float64]:
+        done = min(1.0, (now_ns - self._move_start_ns) * 1e-9 * self._robot.rate_hz)
+        return self._from + done * (self._target - self._from)
+
+    def _drive(self, now_ns: int) -> None:
+        """Set the motors for the next physics step."""
+        step_ns = 1_000_000_000 // PHYSICS_HZ
+        goal = self._set_point(now_ns + step_ns)
+        moving = now_ns + step_ns <= self._move_start_ns + self._robot.period_s * 1e9 + 1000
+        velocity = (self._target - self._from) * self._robot.rate_hz if moving else np.zeros_like(goal)
+        pybullet.setJointMotorControlArray(
+            self._body,
+            self._joints,
+            pybullet.POSITION_CONTROL,
+            targetPositions=goal.tolist(),
+            targetVelocities=velocity.tolist(),
+            forces=self._motor_forces,
+            positionGains=self._gains,
+            velocityGains=[1.0] * len(self._joints),
+            physicsClientId=self._client,
+        )
+        if self._robot.gripper is not None:
+            self._drive_gripper(self._robot.gripper.speed / PHYSICS_HZ, self._robot.gripper.force)
+
+    def _drive_gripper(self, step: float, force: float) -> None:
+        self._width += float(np.clip(self._width_target - self._width, -step, step))
+        pybullet.setJointMotorControlArray(
+            self._body,
+            self._fingers,
+            pybullet.POSITION_CONTROL,
+            targetPositions=self._robot.finger_positions(self._width).tolist(),
+            forces=[force] * len(self._fingers),
+            physicsClientId=self._client,
+        )
+
+    # -- sensing
+
+    def _states(self, joints: list[int]) -> Any:
+        return pybullet.getJointStates(self._body, joints, physicsClientId=self._client) if joints else ()
+
+    def _joint_values(self) -> dict[str, Array]:
+        states = self._states(self._joints)
+        position = np.array([state[0] for state in states])
+        if self._physics["joint_noise_rad"] > 0:
+            position = position + self._noise.normal(0.0, self._physics["joint_noise_rad"], len(position))
+        values: dict[str, Array] = {
+            "joint_position": position,
+            "joint_velocity": np.array([state[1] for state in states]),
+            "joint_effort": np.array([state[3] for state in states]),
+        }
+        if self._fingers:
+            fingers = np.array([state[0] for state in self._states(self._fingers)])
+            values["gripper_position"] = np.array([self._robot.gripper_width(fingers)])
+        return values
+
+    def _object_values(self) -> dict[str, Array]:
+        values: dict[str, Array] = {}
+        bias = np.array([self._physics["position_bias_x_m"], self._physics["position_bias_y_m"], 0.0])
+        for name in self._bodies:
+            pose = self.object_pose(name)
+            noise = self._noise.normal(0.0, self._physics["position_noise_m"], 3)
+            values[f"{name}_position"] = pose.position + bias + noise
+            values[f"{name}_quaternion"] = pose.quaternion
+        return values
+
+
+def _camera(robot: RobotDescription, name: str) -> tuple[int, int]:
+    """(width, height) of a camera the robot's file names and the simulator knows how to place."""
+    if name not in robot.ros.cameras or name not in CAMERAS:
+        raise unknown_name("camera", name, set(robot.ros.cameras) & set(CAMERAS))
+    described = robot.ros.cameras[name]
+    return described.width, described.height
+
+
+def _add_box(client: int, box: BoxObject, position: tuple[float, float, float]) -> int:
+    shape = pybullet.createCollisionShape(
+        pybullet.GEOM_BOX, halfExtents=box.half_extents, physicsClientId=client
+    )
+    look = pybullet.createVisualShape(
+        pybullet.GEOM_BOX, halfExtents=box.half_extents, rgbaColor=box.colour, physicsClientId=client
+    )
+    body = pybullet.createMultiBody(box.mass, shape, look, position, physicsClientId=client)
+    pybullet.changeDynamics(body, -1, lateralFriction=box.friction, physicsClientId=client)
+    return int(body)
