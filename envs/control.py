@@ -59,9 +59,7 @@ class Control:
         """Begin an episode where the arm stands now; returns the first observation."""
         self.ticker = Ticker(self.arm.clock, self.robot.period_s)
         aligned = self.observe(self.arm.clock.now_ns())
-        state = self.state()
-        self._sent = state
-        self.actions.reset(state.joint_position, state.gripper_position)
+        self._sent = self.state()
         return aligned
 
     def observe(self, tick_ns: int) -> Aligned:
@@ -80,7 +78,8 @@ class Control:
 
     def apply(self, action: Vector) -> tuple[Vector, Command]:
         """Decode `action` (A,) in units, send it, and return (what was sent as an action (A,), the sent command)."""
-        command = self.actions.decode(action, np.asarray(self._raw["joint_position"], np.float64))
+        measured = np.asarray(self._raw["joint_position"], np.float64)
+        command = self.actions.decode(action, self._sent, measured)
         before, self._sent = self._sent, self.arm.send(command)
         return self.actions.encode(before, self._sent), self._sent
 

@@ -1,7 +1,9 @@
 """Action spaces: how the numbers of an action become a command, and how motion reads as an action.
 
-Every space keeps a *set point* that each action moves; the set point may lead the arm by no more than a leash, so that
-an arm that cannot follow does not wind up a jump. The same code runs while recording, training and deploying.
+A step is taken from the last set point that was *sent* (not from where the arm is measured, which would let it sag; and
+not from what was asked, which would wind up behind the Guard). The new set point may lead the arm by no more than a
+leash, so that an arm that cannot follow is not asked to jump later. The same code runs while recording, training and
+deploying, and it has no memory.
 """
 
 from __future__ import annotations
@@ -33,11 +35,8 @@ class ActionSpace(Protocol):
 
     spec: ActionSpec
 
-    def reset(self, joint_position: Vector, gripper_position: float | None) -> None:
-        """An episode begins with the arm here."""
-
-    def decode(self, action: Vector, joint_position: Vector) -> Command:
-        """Move the set point by `action` (A,) and return the command; `joint_position` (J,) is where the arm is."""
+    def decode(self, action: Vector, sent: Command, measured: Vector) -> Command:
+        """The command for `action` (A,), given the set point sent last and where the joints (J,) are measured."""
 
     def encode(self, before: Command, after: Command) -> Vector:
         """The action (A,) that leads from one command (or measured state) to the next, not clipped."""
@@ -78,26 +77,16 @@ class ToolDelta:
         self.spec = self._gripper.spec(
             "tool_delta", list(_TWIST_LABELS), ["m"] * 3 + ["rad"] * 3, [-step for step in steps], steps
         )
-        self._target = kinematics.tool_pose(robot.home)
-        self._joints = robot.home
 
-    def reset(self, joint_position: Vector, gripper_position: float | None) -> None:
-        """See `ActionSpace`."""
-        self._target = self._kinematics.tool_pose(joint_position)
-        self._joints = np.array(joint_position)
-
-    def decode(self, action: Vector, joint_position: Vector) -> Command:
+    def decode(self, action: Vector, sent: Command, measured: Vector) -> Command:
         """See `ActionSpace`."""
         twist, gripper = self._gripper.split(np.clip(action, self.spec.low, self.spec.high))
-        measured = self._kinematics.tool_pose(joint_position)
-        position = self._target.position + twist[:3]
-        lead = position - measured.position
-        position = measured.position + lead * min(1.0, LEASH_M / max(float(np.linalg.norm(lead)), 1e-9))
-        quaternion = quaternion_multiply(rotvec_to_quaternion(twist[3:]), self._target.quaternion)
-        quaternion = _leash_rotation(quaternion, measured.quaternion)
-        self._joints = self._kinematics.solve(Pose(position, quaternion), self._joints)
-        self._target = Pose(position, quaternion)
-        return Command(self._joints.copy(), gripper)
+        here, now = self._kinematics.tool_pose(sent.joint_position), self._kinematics.tool_pose(measured)
+        lead = here.position + twist[:3] - now.position
+        position = now.position + lead * min(1.0, LEASH_M / max(float(np.linalg.norm(lead)), 1e-9))
+        quaternion = quaternion_multiply(rotvec_to_quaternion(twist[3:]), here.quaternion)
+        goal = Pose(position, _leash_rotation(quaternion, now.quaternion))
+        return Command(self._kinematics.solve(goal, sent.joint_position), gripper)
 
     def encode(self, before: Command, after: Command) -> Vector:
         """See `ActionSpace`."""
@@ -125,18 +114,12 @@ class JointDelta:
         self.spec = self._gripper.spec(
             "joint_delta", list(robot.joint_names), ["rad"] * len(steps), [-step for step in steps], steps
         )
-        self._target = robot.home
 
-    def reset(self, joint_position: Vector, gripper_position: float | None) -> None:
-        """See `ActionSpace`."""
-        self._target = np.array(joint_position)
-
-    def decode(self, action: Vector, joint_position: Vector) -> Command:
+    def decode(self, action: Vector, sent: Command, measured: Vector) -> Command:
         """See `ActionSpace`."""
         step, gripper = self._gripper.split(np.clip(action, self.spec.low, self.spec.high))
-        lead = np.clip(self._target + step - joint_position, -LEASH_RAD, LEASH_RAD)
-        self._target = np.clip(joint_position + lead, self._lower, self._upper)
-        return Command(self._target.copy(), gripper)
+        lead = np.clip(sent.joint_position + step - measured, -LEASH_RAD, LEASH_RAD)
+        return Command(np.clip(measured + lead, self._lower, self._upper), gripper)
 
     def encode(self, before: Command, after: Command) -> Vector:
         """See `ActionSpace`."""
@@ -156,10 +139,7 @@ class JointPosition:
             robot.joint_array("upper").tolist(),
         )
 
-    def reset(self, joint_position: Vector, gripper_position: float | None) -> None:
-        """See `ActionSpace`."""
-
-    def decode(self, action: Vector, joint_position: Vector) -> Command:
+    def decode(self, action: Vector, sent: Command, measured: Vector) -> Command:
         """See `ActionSpace`."""
         joints, gripper = self._gripper.split(np.clip(action, self.spec.low, self.spec.high))
         return Command(np.array(joints), gripper)
@@ -180,18 +160,12 @@ class JointVelocity:
         self.spec = self._gripper.spec(
             "joint_velocity", list(robot.joint_names), ["rad/s"] * len(speed), (-speed).tolist(), speed.tolist()
         )
-        self._target = robot.home
 
-    def reset(self, joint_position: Vector, gripper_position: float | None) -> None:
-        """See `ActionSpace`."""
-        self._target = np.array(joint_position)
-
-    def decode(self, action: Vector, joint_position: Vector) -> Command:
+    def decode(self, action: Vector, sent: Command, measured: Vector) -> Command:
         """See `ActionSpace`."""
         velocity, gripper = self._gripper.split(np.clip(action, self.spec.low, self.spec.high))
-        lead = np.clip(self._target + velocity * self._period_s - joint_position, -LEASH_RAD, LEASH_RAD)
-        self._target = np.clip(joint_position + lead, self._lower, self._upper)
-        return Command(self._target.copy(), gripper, joint_velocity=np.array(velocity))
+        lead = np.clip(sent.joint_position + velocity * self._period_s - measured, -LEASH_RAD, LEASH_RAD)
+        return Command(np.clip(measured + lead, self._lower, self._upper), gripper, np.array(velocity))
 
     def encode(self, before: Command, after: Command) -> Vector:
         """See `ActionSpace`."""
@@ -199,7 +173,7 @@ class JointVelocity:
 
 
 class Part:
-    """Some numbers of another action space; the rest are neutral (no step; gripper as it was at reset)."""
+    """Some numbers of another action space; the rest are neutral (no step; the gripper stays)."""
 
     def __init__(self, whole: ActionSpace, labels: tuple[str, ...]) -> None:
         self._whole = whole
@@ -210,22 +184,16 @@ class Part:
         self._index = [spec.labels.index(label) for label in labels]
         units, low, high = (tuple(field[i] for i in self._index) for field in (spec.units, spec.low, spec.high))
         self.spec = ActionSpec(spec.name, labels, tuple(map(str, units)), tuple(map(float, low)), tuple(map(float, high)))
-        self._neutral = np.zeros(spec.size)
 
-    def reset(self, joint_position: Vector, gripper_position: float | None) -> None:
+    def decode(self, action: Vector, sent: Command, measured: Vector) -> Command:
         """See `ActionSpace`."""
-        self._whole.reset(joint_position, gripper_position)
-        self._neutral = np.zeros(self._whole.spec.size)
+        full = np.zeros(self._whole.spec.size)
         if self._whole.spec.name == "joint_position":
-            self._neutral[: len(joint_position)] = joint_position
-        if gripper_position is not None:
-            self._neutral[-1] = gripper_position
-
-    def decode(self, action: Vector, joint_position: Vector) -> Command:
-        """See `ActionSpace`."""
-        full = self._neutral.copy()
+            full[: len(measured)] = sent.joint_position
+        if sent.gripper_position is not None and self._whole.spec.labels[-1] == "gripper":
+            full[-1] = sent.gripper_position
         full[self._index] = action
-        return self._whole.decode(full, joint_position)
+        return self._whole.decode(full, sent, measured)
 
     def encode(self, before: Command, after: Command) -> Vector:
         """See `ActionSpace`."""

@@ -27,6 +27,8 @@ Vector = NDArray[np.float64]
 
 FIRST_JUMP_RAD = 0.35
 """The first command of an episode may ask for no more than this, on any joint, from where the arm stands."""
+SKIN_M = 0.001
+"""The box is kept this much smaller inside, so that what lies between the checked points of a stop stays in it too."""
 CHANGED_RAD = 5e-3
 """A set point further than this from what was asked counts as changed."""
 
@@ -43,7 +45,8 @@ class Guard:
         self._robot = robot
         self._kinematics = kinematics or Kinematics(robot)
         self._lower, self._upper = robot.joint_array("lower"), robot.joint_array("upper")
-        self._low, self._high = np.array(robot.workspace.low), np.array(robot.workspace.high)
+        self._low = np.array(robot.workspace.low) + SKIN_M
+        self._high = np.array(robot.workspace.high) - SKIN_M
         self._motion = _LimitedMotion(robot)
         self._width: float | None = None
         self._begun = False
@@ -160,13 +163,20 @@ class Guard:
         path = self._motion.stop_path(state)
         if np.any(path < self._lower - 1e-9) or np.any(path > self._upper + 1e-9):
             return False
-        allowed = self._outside(self._motion.position)
+        allowed = max(self._outside(self._motion.position), SKIN_M / 2)
         return all(self._outside(joints) <= allowed + 1e-9 for joints in path)
 
     def _outside(self, joints: Vector) -> float:
         """How far the tool is outside the workspace box, m; 0 inside."""
         tool = self._kinematics.tool_position(joints)
         return float(np.max(np.maximum(np.maximum(self._low - tool, tool - self._high), 0.0)))
+
+
+_SYNCHRONIZATIONS = (ruckig.Synchronization.Phase, ruckig.Synchronization.No)
+"""Joints that start and stop together draw a straight line in joint space: no dips on the way. Ruckig cannot always
+synchronize motions of 1e-14 rad; then each joint goes for itself."""
+_STILL = 1e-9
+"""Rounding: speeds (rad/s) and accelerations (rad/s^2) below this are zero."""
 
 
 class _LimitedMotion:
@@ -181,7 +191,6 @@ class _LimitedMotion:
         self._input.max_velocity = robot.joint_array("velocity").tolist()
         self._input.max_acceleration = robot.joint_array("acceleration").tolist()
         self._input.max_jerk = robot.joint_array("jerk").tolist()
-        self._input.synchronization = ruckig.Synchronization.No
         self._input.target_velocity = [0.0] * size
         self._input.target_acceleration = [0.0] * size
         self._state: tuple[Vector, Vector, Vector] = (robot.home, np.zeros(size), np.zeros(size))
@@ -214,10 +223,10 @@ class _LimitedMotion:
         return self._at(self._period_s)
 
     def stop_path(self, state: Sequence[Vector]) -> Vector:
-        """(3, J) joints at the beginning, the middle and the end of the fastest stop from `state`."""
+        """(4, J) joints at the beginning, two points between, and the end of the fastest stop from `state`."""
         self._calculate_stop(state)
         end = self._plan.duration
-        return np.array([state[0], self._at(end / 2.0)[0], self._at(end)[0]])
+        return np.array([state[0], *(self._plan.at_time(end * part)[0] for part in (0.35, 0.7, 1.0))])
 
     def _calculate_stop(self, state: Sequence[Vector]) -> None:
         self._input.control_interface = ruckig.ControlInterface.Velocity
@@ -228,13 +237,24 @@ class _LimitedMotion:
         self._input.current_position = position.tolist()
         self._input.current_velocity = velocity.tolist()
         self._input.current_acceleration = acceleration.tolist()
-        result = self._planner.calculate(self._input, self._plan)
-        if result not in (ruckig.Result.Working, ruckig.Result.Finished):
-            raise ArmFault(
-                f"No limited motion was found from {position.round(3).tolist()} rad at "
-                f"{velocity.round(3).tolist()} rad/s ({result}); hold the arm and reset."
-            )
+        for synchronization in _SYNCHRONIZATIONS:
+            self._input.synchronization = synchronization
+            try:
+                self._planner.calculate(self._input, self._plan)
+            except ruckig.RuckigError:
+                continue
+            return
+        raise ArmFault(
+            f"No limited motion was found from {position.round(3).tolist()} rad at "
+            f"{velocity.round(3).tolist()} rad/s; hold the arm and reset."
+        )
 
     def _at(self, time_s: float) -> tuple[Vector, Vector, Vector]:
         position, velocity, acceleration = self._plan.at_time(time_s)
-        return np.array(position), np.array(velocity), np.array(acceleration)
+        return np.array(position), _snap(velocity), _snap(acceleration)
+
+
+def _snap(values: Sequence[float]) -> Vector:
+    array = np.array(values)
+    array[np.abs(array) < _STILL] = 0.0
+    return array
