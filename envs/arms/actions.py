@@ -1,5 +1,6 @@
 """Action spaces: how the numbers of an action become a command, and how motion reads as an action.
 
+A command carries the velocity of its step, so that steps in a row run into each other without stopping between.
 A step is taken from the last set point that was *sent* (not from where the arm is measured, which would let it sag; and
 not from what was asked, which would wind up behind the Guard). The new set point may lead the arm by no more than a
 leash, so that an arm that cannot follow is not asked to jump later. The same code runs while recording, training and
@@ -73,6 +74,7 @@ class ToolDelta:
     def __init__(self, robot: RobotDescription, kinematics: Kinematics) -> None:
         self._gripper = _Gripper(robot)
         self._kinematics = kinematics
+        self._period_s = robot.period_s
         steps = [MAX_TOOL_STEP_M] * 3 + [MAX_TOOL_STEP_RAD] * 3
         self.spec = self._gripper.spec(
             "tool_delta", list(_TWIST_LABELS), ["m"] * 3 + ["rad"] * 3, [-step for step in steps], steps
@@ -86,7 +88,8 @@ class ToolDelta:
         position = now.position + lead * min(1.0, LEASH_M / max(float(np.linalg.norm(lead)), 1e-9))
         quaternion = quaternion_multiply(rotvec_to_quaternion(twist[3:]), here.quaternion)
         goal = Pose(position, _leash_rotation(quaternion, now.quaternion))
-        return Command(self._kinematics.solve(goal, sent.joint_position), gripper)
+        joints = self._kinematics.solve(goal, sent.joint_position)
+        return Command(joints, gripper, (joints - sent.joint_position) / self._period_s)
 
     def encode(self, before: Command, after: Command) -> Vector:
         """See `ActionSpace`."""
@@ -110,6 +113,7 @@ class JointDelta:
     def __init__(self, robot: RobotDescription, kinematics: Kinematics | None = None) -> None:
         self._gripper = _Gripper(robot)
         self._lower, self._upper = robot.joint_array("lower"), robot.joint_array("upper")
+        self._period_s = robot.period_s
         steps = [MAX_JOINT_STEP_RAD] * len(robot.joints)
         self.spec = self._gripper.spec(
             "joint_delta", list(robot.joint_names), ["rad"] * len(steps), [-step for step in steps], steps
@@ -119,7 +123,8 @@ class JointDelta:
         """See `ActionSpace`."""
         step, gripper = self._gripper.split(np.clip(action, self.spec.low, self.spec.high))
         lead = np.clip(sent.joint_position + step - measured, -LEASH_RAD, LEASH_RAD)
-        return Command(np.clip(measured + lead, self._lower, self._upper), gripper)
+        joints = np.clip(measured + lead, self._lower, self._upper)
+        return Command(joints, gripper, (joints - sent.joint_position) / self._period_s)
 
     def encode(self, before: Command, after: Command) -> Vector:
         """See `ActionSpace`."""

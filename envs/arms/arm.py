@@ -42,7 +42,7 @@ class Command:
     gripper_position: float | None = None
     """Opening width, m; None leaves the gripper as it was told last (or where there is none)."""
     joint_velocity: NDArray[np.float64] | None = None
-    """(J,) rad/s at the target; None means that the arm comes to rest there."""
+    """(J,) rad/s over the period: a step on the way. None: come to rest at `joint_position`."""
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,8 @@ What it promises of the set points it sends, one a control period: joint positio
 second and third differences inside the velocity, acceleration and jerk limits; the tool inside the workspace box; and
 that stopping from any of them stays inside all of these. Smooth limiting is ruckig's.
 
-How: each period ruckig plans the fastest limited motion to the target. The Guard accepts the state one period along it
+How: each period ruckig plans the fastest limited motion, to the target at rest or, for a command that carries a velocity
+(a step), to that velocity. The Guard accepts the state one period along it
 only if braking from there stays inside; otherwise it takes the next step of braking instead, which was checked one
 period before. So the arm can always stop (the viability argument of braking-based safety filters).
 """
@@ -47,6 +48,7 @@ class Guard:
         self._lower, self._upper = robot.joint_array("lower"), robot.joint_array("upper")
         self._low = np.array(robot.workspace.low) + SKIN_M
         self._high = np.array(robot.workspace.high) - SKIN_M
+        self._speed = robot.joint_array("velocity")
         self._motion = _LimitedMotion(robot)
         self._width: float | None = None
         self._begun = False
@@ -92,7 +94,7 @@ class Guard:
         if np.any(np.abs(target - asked) > CHANGED_RAD):
             self.counts["joint_position"] += 1
         before = self._motion.position
-        following = self._motion.towards(target)
+        following = self._motion.follow(self._wanted_speed(command, asked, target), target)
         if self._may_brake_from(following):
             if np.any(np.abs(following[0] - target) > CHANGED_RAD):
                 self.counts["motion"] += 1
@@ -112,6 +114,12 @@ class Guard:
     def at_rest(self) -> bool:
         """Whether the set point has stopped."""
         return self._motion.at_rest
+
+    def _wanted_speed(self, command: Command, asked: Vector, target: Vector) -> Vector | None:
+        """The velocity a step asks for, none into a limit; None where the command is a place to come to rest at."""
+        if command.joint_velocity is None or not np.all(np.isfinite(command.joint_velocity)):
+            return None
+        return np.where(asked == target, np.clip(command.joint_velocity, -self._speed, self._speed), 0.0)
 
     def _begin(self, asked: Vector) -> None:
         """Take the arm's measured position as the set point, and refuse a first command far from it."""
@@ -191,7 +199,6 @@ class _LimitedMotion:
         self._input.max_velocity = robot.joint_array("velocity").tolist()
         self._input.max_acceleration = robot.joint_array("acceleration").tolist()
         self._input.max_jerk = robot.joint_array("jerk").tolist()
-        self._input.target_velocity = [0.0] * size
         self._input.target_acceleration = [0.0] * size
         self._state: tuple[Vector, Vector, Vector] = (robot.home, np.zeros(size), np.zeros(size))
 
@@ -210,10 +217,15 @@ class _LimitedMotion:
         position, velocity, acceleration = state
         self._state = (position, velocity, acceleration)
 
-    def towards(self, target: Vector) -> tuple[Vector, Vector, Vector]:
-        """The state one period along the fastest motion that ends at rest at `target`."""
-        self._input.control_interface = ruckig.ControlInterface.Position
-        self._input.target_position = target.tolist()
+    def follow(self, velocity: Vector | None, target: Vector) -> tuple[Vector, Vector, Vector]:
+        """The state one period on: along the fastest change to `velocity`, or the fastest way to rest at `target`."""
+        if velocity is None:
+            self._input.control_interface = ruckig.ControlInterface.Position
+            self._input.target_position = target.tolist()
+            velocity = np.zeros_like(target)
+        else:
+            self._input.control_interface = ruckig.ControlInterface.Velocity
+        self._input.target_velocity = velocity.tolist()
         self._calculate(self._state)
         return self._at(self._period_s)
 
@@ -230,6 +242,7 @@ class _LimitedMotion:
 
     def _calculate_stop(self, state: Sequence[Vector]) -> None:
         self._input.control_interface = ruckig.ControlInterface.Velocity
+        self._input.target_velocity = [0.0] * len(self._state[0])
         self._calculate(state)
 
     def _calculate(self, state: Sequence[Vector]) -> None:
