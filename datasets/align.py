@@ -39,9 +39,7 @@ class Assembler:
         self.keys = keys
         self.max_age_s = {key: max_age_s.get(key, default_max_age_s) for key in keys}
 
-    def assemble(
-        self, values: Mapping[str, NDArray[Any]], stamps_ns: Mapping[str, int], tick_ns: int
-    ) -> Aligned:
+    def assemble(self, values: Mapping[str, NDArray[Any]], stamps_ns: Mapping[str, int], tick_ns: int) -> Aligned:
         """The observation at `tick_ns`. A sample stamped after the tick has age 0.
 
         Raises:

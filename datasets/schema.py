@@ -49,7 +49,9 @@ def key_unit(key: str) -> str:
         if key.endswith("_quaternion"):
             return "xyzw, base frame"
     raise unknown_name(
-        "observation key", key, [*KEY_UNITS, "object_position", "object_quaternion", "goal_position", "image_<camera>"]
+        "observation key",
+        key,
+        [*KEY_UNITS, "object_position", "object_quaternion", "goal_position", "image_<camera>"],
     )
 
 

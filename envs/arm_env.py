@@ -81,19 +81,13 @@ class ArmEnv(gymnasium.Env[Observations, NDArray[np.float32]]):
         start = self.task.start(self.control.robot, rng)
         if self.randomization is None:
             return start
-        return dataclasses.replace(
-            start, physics=self.randomization.sample(rng), seed=int(rng.integers(2**31))
-        )
+        return dataclasses.replace(start, physics=self.randomization.sample(rng), seed=int(rng.integers(2**31)))
 
-    def step(
-        self, action: NDArray[np.float32]
-    ) -> tuple[Observations, float, bool, bool, dict[str, Any]]:
+    def step(self, action: NDArray[np.float32]) -> tuple[Observations, float, bool, bool, dict[str, Any]]:
         """One control period with an action (A,) in [-1, 1]."""
         return self.step_units(self.spec_units.denormalise(action))
 
-    def step_units(
-        self, requested: NDArray[np.float64]
-    ) -> tuple[Observations, float, bool, bool, dict[str, Any]]:
+    def step_units(self, requested: NDArray[np.float64]) -> tuple[Observations, float, bool, bool, dict[str, Any]]:
         """One control period with an action (A,) in the units of `spec_units`."""
         before = self.control.state()
         sent, command = self.control.apply(requested)

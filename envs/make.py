@@ -35,6 +35,4 @@ def make_env(
     chosen = make_task(task)
     description = robot if isinstance(robot, RobotDescription) else load_robot(robot)
     arm = SimArm(description, chosen.objects, realtime=realtime)
-    return ArmEnv(
-        Guard(arm), chosen, fixed_horizon=fixed_horizon, randomization=randomization, render_mode=render_mode
-    )
+    return ArmEnv(Guard(arm), chosen, fixed_horizon=fixed_horizon, randomization=randomization, render_mode=render_mode)

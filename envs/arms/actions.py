@@ -163,7 +163,11 @@ class JointVelocity:
         self._lower, self._upper = robot.joint_array("lower"), robot.joint_array("upper")
         speed = robot.joint_array("velocity")
         self.spec = self._gripper.spec(
-            "joint_velocity", list(robot.joint_names), ["rad/s"] * len(speed), (-speed).tolist(), speed.tolist()
+            "joint_velocity",
+            list(robot.joint_names),
+            ["rad/s"] * len(speed),
+            (-speed).tolist(),
+            speed.tolist(),
         )
 
     def decode(self, action: Vector, sent: Command, measured: Vector) -> Command:
@@ -188,7 +192,9 @@ class Part:
                 raise unknown_name(f"number of a {spec.name} action", label, spec.labels)
         self._index = [spec.labels.index(label) for label in labels]
         units, low, high = (tuple(field[i] for i in self._index) for field in (spec.units, spec.low, spec.high))
-        self.spec = ActionSpec(spec.name, labels, tuple(map(str, units)), tuple(map(float, low)), tuple(map(float, high)))
+        self.spec = ActionSpec(
+            spec.name, labels, tuple(map(str, units)), tuple(map(float, low)), tuple(map(float, high))
+        )
 
     def decode(self, action: Vector, sent: Command, measured: Vector) -> Command:
         """See `ActionSpace`."""

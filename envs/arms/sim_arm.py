@@ -192,9 +192,7 @@ class SimArm:
 
     def object_pose(self, name: str) -> Pose:
         """Where an object truly is, without sensor noise."""
-        position, quaternion = pybullet.getBasePositionAndOrientation(
-            self._bodies[name], physicsClientId=self._client
-        )
+        position, quaternion = pybullet.getBasePositionAndOrientation(self._bodies[name], physicsClientId=self._client)
         return Pose(np.array(position), np.array(quaternion))
 
     def render(self, camera: str = "front", width: int = 320, height: int = 240) -> NDArray[np.uint8]:
@@ -275,7 +273,10 @@ class SimArm:
             )
         for joint in self._joints:
             pybullet.changeDynamics(
-                self._body, joint, jointDamping=DAMPING * sample["joint_damping_scale"], physicsClientId=client
+                self._body,
+                joint,
+                jointDamping=DAMPING * sample["joint_damping_scale"],
+                physicsClientId=client,
             )
         self._gains = [POSITION_GAIN * sample["motor_gain_scale"]] * len(self._joints)
         self._motor_forces = (self._forces * sample["motor_strength_scale"]).tolist()
@@ -374,9 +375,7 @@ def _camera(robot: RobotDescription, name: str) -> tuple[int, int]:
 
 
 def _add_box(client: int, box: BoxObject, position: tuple[float, float, float]) -> int:
-    shape = pybullet.createCollisionShape(
-        pybullet.GEOM_BOX, halfExtents=box.half_extents, physicsClientId=client
-    )
+    shape = pybullet.createCollisionShape(pybullet.GEOM_BOX, halfExtents=box.half_extents, physicsClientId=client)
     look = pybullet.createVisualShape(
         pybullet.GEOM_BOX, halfExtents=box.half_extents, rgbaColor=box.colour, physicsClientId=client
     )

@@ -28,7 +28,13 @@ class Reach:
     action_labels = ("x", "y", "z")
     horizon = 50
     objects: Mapping[str, BoxObject] = {}
-    observation_keys = ("joint_position", "joint_velocity", "tool_position", "tool_quaternion", "goal_position")
+    observation_keys = (
+        "joint_position",
+        "joint_velocity",
+        "tool_position",
+        "tool_quaternion",
+        "goal_position",
+    )
 
     def start(self, robot: RobotDescription, rng: np.random.Generator) -> Start:
         """See `Task`."""

@@ -92,9 +92,7 @@ def test_the_command_line_opens_on_the_robot(command: str) -> None:
     assert finished.returncode == 0, finished.stderr
 
 
-@pytest.mark.skipif(
-    "UNDERSTUDY_ROBOT_VENV" not in os.environ, reason="only in the environment of `make robot-venv`"
-)
+@pytest.mark.skipif("UNDERSTUDY_ROBOT_VENV" not in os.environ, reason="only in the environment of `make robot-venv`")
 @pytest.mark.parametrize("module", FORBIDDEN)
 def test_the_bare_environment_is_bare(module: str) -> None:
     assert importlib.util.find_spec(module) is None

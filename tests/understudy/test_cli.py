@@ -104,9 +104,7 @@ def test_version(capsys: pytest.CaptureFixture[str]) -> None:
 def test_unknown_command_suggests(capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.main(["docter"]) == 2
     printed = capsys.readouterr().err
-    assert printed.startswith(
-        "error: Unknown command 'docter': did you mean 'doctor'? Known commands: dataset,"
-    )
+    assert printed.startswith("error: Unknown command 'docter': did you mean 'doctor'? Known commands: dataset,")
     assert printed.count("\n") == 1
 
 
@@ -144,9 +142,7 @@ def test_how_a_command_ends(
 
 
 @pytest.mark.usefixtures("fake_command")
-def test_debug_shows_the_traceback(
-    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_debug_shows_the_traceback(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(cli.DEBUG_VARIABLE, "1")
     assert cli.main(["fake", "--outcome", "failed"]) == 1
     printed = capsys.readouterr().err
@@ -201,14 +197,10 @@ def test_missing_extra_in_a_real_process() -> None:
     )
     finished = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
     assert finished.returncode == 2
-    assert finished.stderr == (
-        "error: This needs pybullet, which is not installed: pip install 'understudy[sim]'.\n"
-    )
+    assert finished.stderr == ("error: This needs pybullet, which is not installed: pip install 'understudy[sim]'.\n")
 
 
-@pytest.mark.parametrize(
-    "bootstrapped", [True, False], ids=["in the re-executed Python", "with the re-execution"]
-)
+@pytest.mark.parametrize("bootstrapped", [True, False], ids=["in the re-executed Python", "with the re-execution"])
 def test_exit_codes_survive_the_ros_wheels(bootstrapped: bool) -> None:
     """The ROS wheels re-execute Python at start-up; the shell sees the code of the second Python."""
     environment = {"_ROS_WHEELS_BOOTSTRAP_COMPLETE": "1" if bootstrapped else ""}

@@ -50,9 +50,7 @@ def test_a_missing_base_package_is_broken() -> None:
         ("raise ImportError('libstuff.so: cannot open')", "libstuff.so: cannot open"),
     ],
 )
-def test_a_broken_library_is_found(
-    source: str, words: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_broken_library_is_found(source: str, words: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "torch.py").write_text(source)
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))
     check = run_probe("torch")

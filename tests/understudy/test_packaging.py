@@ -51,9 +51,7 @@ def test_from_the_root_datasets_is_hugging_faces_and_ours_is_ours() -> None:
 
 def test_order_of_import_does_not_matter() -> None:
     pytest.importorskip("datasets", reason="Hugging Face's datasets comes with the train extra")
-    theirs = fresh(
-        "import json, understudy.datasets, datasets\nprint(json.dumps(hasattr(datasets, 'load_dataset')))"
-    )
+    theirs = fresh("import json, understudy.datasets, datasets\nprint(json.dumps(hasattr(datasets, 'load_dataset')))")
     assert theirs is True
 
 
@@ -67,9 +65,7 @@ def test_every_folder_with_code_is_packed() -> None:
     table: dict[str, str] = PROJECT["tool"]["setuptools"]["package-dir"]
     packed = {table[package] for package in PROJECT["tool"]["setuptools"]["packages"]}
     with_code = {
-        str(path.parent.relative_to(ROOT))
-        for top in (*ROOMS, "understudy")
-        for path in (ROOT / top).rglob("*.py")
+        str(path.parent.relative_to(ROOT)) for top in (*ROOMS, "understudy") for path in (ROOT / top).rglob("*.py")
     }
     assert with_code - packed == set()
     assert set(table) == set(PROJECT["tool"]["setuptools"]["packages"])
@@ -112,9 +108,9 @@ def test_a_normal_install_has_everything(tmp_path: Path) -> None:
     pip = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--no-build-isolation"]
     subprocess.run([*pip, "--target", str(installed), str(source)], check=True)
 
-    wanted = {
-        f"understudy/{path.relative_to(source)}" for room in ROOMS for path in (source / room).rglob("*.*")
-    } | {str(path.relative_to(source)) for path in (source / "understudy").rglob("*.*")}
+    wanted = {f"understudy/{path.relative_to(source)}" for room in ROOMS for path in (source / room).rglob("*.*")} | {
+        str(path.relative_to(source)) for path in (source / "understudy").rglob("*.*")
+    }
     found = {str(path.relative_to(installed)) for path in (installed / "understudy").rglob("*.*")}
     assert wanted - found == set()
 

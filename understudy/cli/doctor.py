@@ -97,9 +97,7 @@ def check_machine() -> list[Check]:
             "disk",
             "ok" if enough else "note",
             f"{free_gb:.1f} GB free under {Path.cwd()}",
-            ""
-            if enough
-            else "Recording with cameras fills a gigabyte in minutes: make room or use another --out.",
+            "" if enough else "Recording with cameras fills a gigabyte in minutes: make room or use another --out.",
         ),
     ]
 
@@ -139,20 +137,14 @@ def run_probe(module: str) -> Check:
                 check=False,
             )
         except subprocess.TimeoutExpired:
-            return Check(
-                group, name, "broken", f"no answer within {_PROBE_LIMIT_S:.0f} s", _reinstall(group, module)
-            )
+            return Check(group, name, "broken", f"no answer within {_PROBE_LIMIT_S:.0f} s", _reinstall(group, module))
     if finished.returncode != 0:
         last_words = (finished.stderr.strip().splitlines() or ["no message"])[-1]
-        return Check(
-            group, name, "broken", f"exit code {finished.returncode}: {last_words}", _reinstall(group, module)
-        )
+        return Check(group, name, "broken", f"exit code {finished.returncode}: {last_words}", _reinstall(group, module))
     return Check(group, name, "ok", (finished.stdout.strip().splitlines() or [""])[-1])
 
 
-def check_ros_mix(
-    environment: Mapping[str, str], rclpy_file: str | None, apt_setups: list[Path]
-) -> list[Check]:
+def check_ros_mix(environment: Mapping[str, str], rclpy_file: str | None, apt_setups: list[Path]) -> list[Check]:
     """Find an apt ROS 2 and the wheels in one environment: two builds of one library in one process crash."""
     wheels = _version_of("ros-rclpy") is not None
     prefixes = [prefix for prefix in environment.get("AMENT_PREFIX_PATH", "").split(os.pathsep) if prefix]
@@ -169,9 +161,7 @@ def check_ros_mix(
             )
         ]
     if wheels and apt_setups:
-        return [
-            Check("ros", "one ROS 2", "note", f"the wheels are used; {apt_setups[0].parent} is not sourced")
-        ]
+        return [Check("ros", "one ROS 2", "note", f"the wheels are used; {apt_setups[0].parent} is not sourced")]
     if wheels:
         return [Check("ros", "one ROS 2", "ok", "the wheels")]
     if rclpy_file is not None:
@@ -200,12 +190,8 @@ def _check_package(requirement: Requirement, group: str) -> Check:
     version = _version_of(requirement.name)
     if version is None:
         if group == "base":
-            return Check(
-                group, requirement.name, "broken", "not installed", _reinstall(group, requirement.name)
-            )
-        return Check(
-            group, requirement.name, "missing", "not installed", f"pip install 'understudy[{group}]'"
-        )
+            return Check(group, requirement.name, "broken", "not installed", _reinstall(group, requirement.name))
+        return Check(group, requirement.name, "missing", "not installed", f"pip install 'understudy[{group}]'")
     if not requirement.specifier.contains(version, prereleases=True):
         return Check(
             group,

@@ -60,13 +60,9 @@ COMMANDS: dict[tuple[str, ...], Command] = {
     ("evaluate",): Command("understudy.cli.evaluate", "Evaluate", "success rates with intervals"),
     ("plot",): Command("understudy.cli.plot", "Plot", "draw the curves of one or several runs"),
     ("export",): Command("understudy.cli.export", "Export", "write a run as a skill that can be deployed"),
-    ("sim-arm",): Command(
-        "understudy.cli.sim_arm", "SimArm", "a simulated arm behind the topics of a real driver"
-    ),
+    ("sim-arm",): Command("understudy.cli.sim_arm", "SimArm", "a simulated arm behind the topics of a real driver"),
     ("deploy",): Command("understudy.cli.deploy", "Deploy", "run a skill on an arm over ROS 2"),
-    ("doctor",): Command(
-        "understudy.cli.doctor", "Doctor", "what works on this machine, and what is missing"
-    ),
+    ("doctor",): Command("understudy.cli.doctor", "Doctor", "what works on this machine, and what is missing"),
 }
 """Every command, in the order of a day's work; the key is what the user types."""
 

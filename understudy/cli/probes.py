@@ -22,9 +22,7 @@ def probe_pybullet() -> str:
     client = pybullet.connect(pybullet.DIRECT)
     pybullet.stepSimulation(physicsClientId=client)
     width, height = 32, 24
-    picture = pybullet.getCameraImage(
-        width, height, renderer=pybullet.ER_TINY_RENDERER, physicsClientId=client
-    )
+    picture = pybullet.getCameraImage(width, height, renderer=pybullet.ER_TINY_RENDERER, physicsClientId=client)
     pybullet.disconnect(client)
     if (picture[0], picture[1]) != (width, height):
         raise RuntimeError(f"asked for {width}x{height} pixels, got {picture[0]}x{picture[1]}")
