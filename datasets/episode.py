@@ -163,7 +163,7 @@ def write_episode(path: Path, episode: Episode) -> None:
 
 
 def image_storage(key: str, frame: tuple[int, ...]) -> dict[str, Any]:
-    """HDF5 storage options of an observation: camera frames one chunk each, lightly compressed; the rest as h5py likes."""
+    """HDF5 storage options of an observation: camera frames one chunk each, lightly compressed."""
     if not is_image(key):
         return {}
     return {"chunks": (1, *frame), "compression": "gzip", "compression_opts": 1, "shuffle": False}

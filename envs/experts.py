@@ -1,7 +1,7 @@
 """Scripted experts: they solve a task from its observations, perfectly or the way a person's hand does.
 
-An expert is a hand that moves through way points. `HumanStyle`, drawn once an episode, makes it human: its own speed and
-path, tremor, hesitations, wrong starts that are corrected, and a gripper that is pressed early or late.
+An expert is a hand that moves through way points. `HumanStyle`, drawn once an episode, makes it human: its own speed
+and path, tremor, hesitations, wrong starts that are corrected, and a gripper that is pressed early or late.
 """
 
 from __future__ import annotations
@@ -163,7 +163,7 @@ class LiftExpert:
         if self._phase == "down":
             # come down only as far as the tool is over the cube
             beside = float(np.linalg.norm(tool[:2] - cube[:2]))
-            return cube + [0.0, 0.0, 0.0 if beside < 0.012 else 0.05]
+            return cube + np.array([0.0, 0.0, 0.0 if beside < 0.012 else 0.05])
         if self._phase == "close":
             return tool if self._ticks > self._style.gripper_delay else cube
         return np.array([tool[0], tool[1], self._rest_z + self.UP_M])

@@ -4,8 +4,8 @@ What it promises of the set points it sends, one a control period: joint positio
 second and third differences inside the velocity, acceleration and jerk limits; the tool inside the workspace box; and
 that stopping from any of them stays inside all of these. Smooth limiting is ruckig's.
 
-How: each period ruckig plans the fastest limited motion, to the target at rest or, for a command that carries a velocity
-(a step), to that velocity. The Guard accepts the state one period along it
+How: each period ruckig plans the fastest limited motion, to the target at rest or, for a command that carries a
+velocity (a step), to that velocity. The Guard accepts the state one period along it
 only if braking from there stays inside; otherwise it takes the next step of braking instead, which was checked one
 period before. So the arm can always stop (the viability argument of braking-based safety filters).
 """

@@ -294,5 +294,6 @@ def _check_against_urdf(robot: RobotDescription, path: Path) -> None:
         speed = float(limit.get("velocity", "inf"))
         if joint.velocity > speed + 1e-6:
             raise InputError(
-                f"{path}: joint {joint.name!r}: velocity limit {joint.velocity} rad/s is above the URDF's {speed} rad/s."
+                f"{path}: joint {joint.name!r}: velocity limit {joint.velocity} rad/s is above the URDF's "
+                f"{speed} rad/s."
             )
