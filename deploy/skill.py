@@ -1,7 +1,7 @@
 """The skill file: a zip with the policy and what it was made for, read without running anything.
 
-Owns the `.skill` format and the comparison of a skill with a robot. It runs no policy (`runtime.py` does), and
-needs neither torch nor onnxruntime, so that learners can write skills and robots can inspect them.
+Owns the `.skill` format and the comparison of a skill with a robot. It runs no policy (`runtime.py` does),
+and needs neither torch nor onnxruntime, so that learners can write skills and robots can inspect them.
 
 Entries, each stored uncompressed: `skill.json` (`SkillManifest`), `policy.onnx`, `policy.torchscript`
 (optional, for those who want it; never loaded by us), `statistics.npz` (`KeyStatistics` of the training
@@ -250,9 +250,7 @@ def write_skill(
     """
     target = Path(path)
     if target.suffix != ".skill":
-        raise InputError(
-            f"A skill file's name ends in .skill, got {target.name!r}; write to {target.name}.skill."
-        )
+        raise InputError(f"A skill file's name ends in .skill, got {target.name!r}; write to {target.name}.skill.")
     entries = {MANIFEST: manifest.model_dump_json(indent=2).encode() + b"\n", ONNX: onnx}
     if torchscript is not None:
         entries[TORCHSCRIPT] = torchscript
@@ -287,9 +285,7 @@ def load_skill(path: str | Path) -> Skill:
 def _load(source: Path, called: Path) -> Skill:
     """Read `source`, calling it `called` in errors (a skill being written is not yet at its place)."""
     if not source.is_file():
-        raise InputError(
-            f"Skill file {called} does not exist; `understudy export RUN --out FILE.skill` writes one."
-        )
+        raise InputError(f"Skill file {called} does not exist; `understudy export RUN --out FILE.skill` writes one.")
     try:
         with source.open("rb") as file, zipfile.ZipFile(file) as archive:
             _check_entries(archive, source.stat().st_size)
@@ -344,9 +340,7 @@ def _check_entries(archive: zipfile.ZipFile, file_size: int) -> None:
         _check_entry(entry)
     total = sum(entry.file_size for entry in entries)
     if total > file_size:
-        raise _Refused(
-            f"declares {total} bytes of content in {file_size} bytes of file; do not trust this file."
-        )
+        raise _Refused(f"declares {total} bytes of content in {file_size} bytes of file; do not trust this file.")
 
 
 def _check_entry(entry: zipfile.ZipInfo) -> None:
@@ -379,11 +373,7 @@ def _check_sums(archive: zipfile.ZipFile) -> None:
         return
     lines = stated.decode("utf-8", "replace").splitlines()
     wrong = [name for name, digest in digests.items() if f"{digest}  {name}" not in lines]
-    what = (
-        f"{', '.join(wrong)} does not match its checksum"
-        if wrong
-        else f"{SUMS} has lines that belong to nothing"
-    )
+    what = f"{', '.join(wrong)} does not match its checksum" if wrong else f"{SUMS} has lines that belong to nothing"
     raise _Refused(f"{what}, so the file was damaged or edited; {_AGAIN}.")
 
 
@@ -412,9 +402,7 @@ def _read_manifest(data: bytes) -> SkillManifest:
     try:
         return SkillManifest.model_validate_json(data, strict=True)
     except ValidationError as error:
-        raise _Refused(
-            f"{MANIFEST}: {describe_validation(error, SkillManifest)} Export the skill again."
-        ) from error
+        raise _Refused(f"{MANIFEST}: {describe_validation(error, SkillManifest)} Export the skill again.") from error
 
 
 def _pack_statistics(statistics: Statistics) -> bytes:
@@ -468,23 +456,18 @@ def _read_array(name: str, data: bytes, shape: tuple[int, ...]) -> NDArray[np.fl
         raise _Refused(f"{STATISTICS}: {name} is no plain array ({error}); {_AGAIN}.") from error
     if dtype != np.dtype("<f8") or tuple(declared) != shape:
         raise _Refused(
-            f"{STATISTICS}: {name} is {dtype} of shape {tuple(declared)}, expected float64 of shape {shape}; "
-            f"{_AGAIN}."
+            f"{STATISTICS}: {name} is {dtype} of shape {tuple(declared)}, expected float64 of shape {shape}; {_AGAIN}."
         )
     content = stream.read()
     if len(content) != 8 * math.prod(shape):
-        raise _Refused(
-            f"{STATISTICS}: {name} has {len(content)} bytes, expected {8 * math.prod(shape)}; {_AGAIN}."
-        )
+        raise _Refused(f"{STATISTICS}: {name} has {len(content)} bytes, expected {8 * math.prod(shape)}; {_AGAIN}.")
     array = np.frombuffer(content, "<f8").reshape(shape).astype(np.float64)
     if not np.all(np.isfinite(array)):
         raise _Refused(f"{STATISTICS}: {name} has values that are not finite; {_AGAIN}.")
     return array
 
 
-def check_robot(
-    manifest: SkillManifest, robot: RobotDescription, *, allow_narrower_limits: bool = False
-) -> None:
+def check_robot(manifest: SkillManifest, robot: RobotDescription, *, allow_narrower_limits: bool = False) -> None:
     """Refuse to run a skill on a robot that would move differently from the one it was made on.
 
     - Joint names and their order, units, tool frame, gripper and cameras must be equal: the policy's numbers
@@ -526,15 +509,14 @@ def _joint_differences(made: SkillRobot, robot: RobotDescription, allow_narrower
         if joint.upper < skill.upper - LIMIT_TOLERANCE:
             found.append(f"{where}: upper limit {skill.upper:g} rad in the skill, {joint.upper:g} rad here")
         if joint.velocity < skill.velocity - LIMIT_TOLERANCE:
-            found.append(
-                f"{where}: speed {skill.velocity:g} rad/s in the skill, {joint.velocity:g} rad/s here"
-            )
+            found.append(f"{where}: speed {skill.velocity:g} rad/s in the skill, {joint.velocity:g} rad/s here")
     return found
 
 
 def _order_difference(wanted: list[str], have: list[str]) -> str:
     if len(wanted) != len(have):
-        return f"{len(wanted)} joints ({', '.join(wanted)}) in the skill, {len(have)} ({', '.join(have)}) on the robot"
+        expected, got = ", ".join(wanted), ", ".join(have)
+        return f"{len(wanted)} joints ({expected}) in the skill, {len(have)} ({got}) on the robot"
     index = next(i for i, (a, b) in enumerate(zip(wanted, have, strict=True)) if a != b)
     kind = "order differs" if set(wanted) == set(have) else "names differ"
     return f"joint {kind}: joint {index + 1} is {wanted[index]!r} in the skill, {have[index]!r} on the robot"
@@ -562,9 +544,7 @@ def _camera_differences(field: ObservationField, robot: RobotDescription) -> lis
     name = field.key.removeprefix("image_")
     camera = robot.ros.cameras.get(name)
     if camera is None:
-        return [
-            f"camera {name!r} is needed by the skill, the robot has {sorted(robot.ros.cameras) or 'none'}"
-        ]
+        return [f"camera {name!r} is needed by the skill, the robot has {sorted(robot.ros.cameras) or 'none'}"]
     shape = (camera.height, camera.width, 3)
     if shape != field.shape:
         return [f"camera {name!r} is {field.shape} in the skill, {shape} on the robot"]

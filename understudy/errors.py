@@ -16,6 +16,7 @@ __all__ = [
     "DatasetError",
     "InputError",
     "MissingExtra",
+    "PolicyFault",
     "RobotMismatch",
     "StaleObservation",
     "UnderstudyError",
@@ -61,6 +62,10 @@ class StaleObservation(UnderstudyError):
 
 class ArmFault(UnderstudyError):
     """The arm stopped, refused, or cannot be reached."""
+
+
+class PolicyFault(UnderstudyError):
+    """A policy returned something that is no action; nothing of it may be sent."""
 
 
 EXTRA_OF_MODULE: dict[str, str] = {
