@@ -96,12 +96,12 @@ class ActionSpec:
     def normalise(self, action: NDArray[np.floating[Any]]) -> NDArray[np.float32]:
         """Map actions (..., A) in units to [-1, 1], clipping what lies outside the bounds."""
         low, high = np.asarray(self.low), np.asarray(self.high)
-        return np.clip(2.0 * (action - low) / (high - low) - 1.0, -1.0, 1.0).astype(np.float32)
+        return np.asarray(np.clip(2.0 * (action - low) / (high - low) - 1.0, -1.0, 1.0), np.float32)
 
     def denormalise(self, action: NDArray[np.floating[Any]]) -> NDArray[np.float64]:
         """Map actions (..., A) in [-1, 1] to units, clipping what lies outside."""
         low, high = np.asarray(self.low), np.asarray(self.high)
-        return low + (np.clip(np.asarray(action, np.float64), -1.0, 1.0) + 1.0) * 0.5 * (high - low)
+        return np.asarray(low + (np.clip(np.asarray(action, np.float64), -1.0, 1.0) + 1.0) * 0.5 * (high - low))
 
     def as_dict(self) -> dict[str, Any]:
         """Plain data for JSON; `from_dict` reads it back."""

@@ -163,7 +163,8 @@ class LiftExpert:
         if self._phase == "down":
             # come down only as far as the tool is over the cube
             beside = float(np.linalg.norm(tool[:2] - cube[:2]))
-            return cube + np.array([0.0, 0.0, 0.0 if beside < 0.012 else 0.05])
+            height = 0.0 if beside < 0.012 else 0.05
+            return np.asarray(cube + np.array([0.0, 0.0, height]))
         if self._phase == "close":
             return tool if self._ticks > self._style.gripper_delay else cube
         return np.array([tool[0], tool[1], self._rest_z + self.UP_M])

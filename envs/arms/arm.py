@@ -74,7 +74,9 @@ class Start:
 class Arm(Protocol):
     """An arm. Implementations: SimArm (PyBullet), RosArm (ROS 2), FakeArm (numpy); Guard wraps any of them."""
 
-    clock: Clock
+    @property
+    def clock(self) -> Clock:
+        """The arm's time; see `envs/arms/clock.py`."""
 
     def describe(self) -> RobotDescription:
         """Joints, limits, frames, rate: what this arm is."""

@@ -176,7 +176,7 @@ class RobotDescription(_Strict):
         """Finger joint positions for an opening width in m (clipped to what the gripper can do)."""
         gripper = self.require_gripper()
         ends = np.array(list(gripper.joints.values()))
-        return ends[:, 0] + np.clip(width / gripper.width, 0.0, 1.0) * (ends[:, 1] - ends[:, 0])
+        return np.asarray(ends[:, 0] + np.clip(width / gripper.width, 0.0, 1.0) * (ends[:, 1] - ends[:, 0]))
 
     def require_gripper(self) -> GripperDescription:
         """The gripper, or an InputError that says this robot has none."""

@@ -284,7 +284,7 @@ class SimArm:
     def _set_joints(self, start: Start) -> None:
         position = np.asarray(start.joint_position, np.float64)
         width = self._width if start.gripper_position is None else start.gripper_position
-        fingers = self._robot.finger_positions(width) if self._fingers else []
+        fingers = self._robot.finger_positions(width) if self._fingers else np.zeros(0)
         indices = [*self._joints, *self._fingers]
         for index, value in zip(indices, [*position, *fingers], strict=True):
             pybullet.resetJointState(self._body, index, value, 0.0, physicsClientId=self._client)

@@ -6,7 +6,7 @@ that the same task runs in PyBullet and on hardware whose trackers publish the s
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -42,17 +42,29 @@ class Score:
 class Task(Protocol):
     """One manipulation task."""
 
-    name: str
-    action_space: str
-    """Default action space (see `envs/arms/actions.py`)."""
-    action_labels: tuple[str, ...] | None
-    """The numbers of the action space that this task uses; None for all."""
-    horizon: int
-    """Longest episode, in control periods."""
-    objects: Mapping[str, BoxObject]
-    """Object name -> what it is; each gives `<name>_position` and `<name>_quaternion` observations."""
-    observation_keys: tuple[str, ...]
-    """What a policy for this task sees."""
+    @property
+    def name(self) -> str:
+        """What people call it."""
+
+    @property
+    def action_space(self) -> str:
+        """Action space (see `envs/arms/actions.py`)."""
+
+    @property
+    def action_labels(self) -> tuple[str, ...] | None:
+        """The numbers of the action space that this task uses; None for all."""
+
+    @property
+    def horizon(self) -> int:
+        """Longest episode, in control periods."""
+
+    @property
+    def objects(self) -> Mapping[str, BoxObject]:
+        """Object name -> what it is; each gives `<name>_position` and `<name>_quaternion` observations."""
+
+    @property
+    def observation_keys(self) -> tuple[str, ...]:
+        """What a policy for this task sees."""
 
     def start(self, robot: RobotDescription, rng: np.random.Generator) -> Start:
         """Draw how an episode begins."""
@@ -95,7 +107,7 @@ def make_task(name: str) -> Task:
     from understudy.envs.tasks.lift import Lift
     from understudy.envs.tasks.reach import Reach
 
-    tasks: dict[str, type[Task]] = {"lift": Lift, "reach": Reach}
+    tasks: dict[str, Callable[[], Task]] = {"lift": Lift, "reach": Reach}
     if name not in tasks:
         raise unknown_name("task", name, tasks)
     return tasks[name]()
