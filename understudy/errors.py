@@ -52,6 +52,10 @@ class DatasetError(InputError):
     """A dataset or an episode is not what it should be."""
 
 
+class RecordingError(UnderstudyError):
+    """An episode could not be recorded: the disk is full or fails, or a step came that does not fit."""
+
+
 class RobotMismatch(InputError):
     """A skill or a dataset was made for another robot than the one at hand."""
 

@@ -1,0 +1,423 @@
+"""Writing an episode while it happens, so that a killed process loses at most the step in its hands.
+
+Owns the file of an episode in progress (`recording/<id>.hdf5`) and how it becomes a finished take. The file has the
+layout of `episode.py` with two differences: arrays are longer than the episode (blocks are laid out ahead, so that a
+step only fills rows), and observations are one row ahead of the actions, because a step is complete when its outcome
+has been seen. `stamps/tick` is written last in every step, so the rows that have a tick are whole.
+
+`finalise` reads such a file and writes the compact take beside it, then renames it into place. It serves the normal end
+of an episode and the recovery after a crash alike.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import queue
+import threading
+import zlib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import TracebackType
+from typing import IO, Any
+
+import h5py
+import numpy as np
+from numpy.typing import NDArray
+
+from understudy.datasets.episode import GROUP, image_storage, write_derived
+from understudy.datasets.schema import CHANNELS, SCHEMA_VERSION, EpisodeInfo, is_image, key_unit
+from understudy.errors import DatasetError, RecordingError
+
+Array = NDArray[Any]
+
+
+class EmptyRecording(DatasetError):
+    """A recording that ended before its first step."""
+
+
+BLOCK = 64
+"""Rows laid out ahead. Within a block a flush writes numbers only and leaves the file's structure alone."""
+QUEUE_STEPS = 1000
+"""Steps that may wait for the disk (50 s at 20 Hz) before recording is stopped."""
+_NO_TICK = -1
+
+
+@dataclass(frozen=True)
+class Step:
+    """One control period: an action, what came of it, and what was seen afterwards."""
+
+    tick_ns: int
+    """When the action was decided, monotonic clock, at least 0."""
+    requested: Array
+    """(A,) in units."""
+    sent: Array
+    """(A,) in units."""
+    measured: Array
+    """(A,) in units."""
+    reward: float
+    ages_s: Mapping[str, float]
+    """Key -> how old the observation was that the action was decided on, s."""
+    next_observation: Mapping[str, Array]
+    """Key -> what was seen one tick later."""
+    state: Array | None = None
+    """(D,) simulator state at the tick, or None where there is no simulator."""
+
+
+@dataclass(frozen=True)
+class Stream:
+    """Samples of one source at its own rate, kept beside the episode under `streams/<name>`."""
+
+    stamps_ns: NDArray[np.int64]
+    """(S,)"""
+    values: Array = field(default_factory=lambda: np.zeros((0, 0)))
+    """(S, ...)"""
+
+
+class LiveLock:
+    """A lock file beside an episode in progress: held while its recorder lives, free once that is gone."""
+
+    def __init__(self, recording: Path) -> None:
+        self.path = recording.with_suffix(".lock")
+        self._file: IO[bytes] | None = None
+
+    def acquire(self) -> bool:
+        """Take the lock; False when another recorder holds it."""
+        file = self.path.open("ab")
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            file.close()
+            return False
+        self._file = file
+        return True
+
+    def release(self) -> None:
+        """Let go of the lock and remove its file; safe to call twice."""
+        if self._file is not None:
+            self.path.unlink(missing_ok=True)
+            self._file.close()
+            self._file = None
+
+
+class EpisodeWriter:
+    """Writes one episode, a step at a time, on a thread of its own.
+
+    `add` copies the step and returns: it never waits for the disk. What goes wrong on the thread is raised by the next
+    call, with its cause. The order of calls is `add`..., then `finish` or `abandon`; `release` once the take has been
+    committed or dropped.
+    """
+
+    def __init__(self, path: Path, info: EpisodeInfo, observation: Mapping[str, Array]) -> None:
+        """Begin the file `path` (which must not exist) with the first observation (key -> array).
+
+        Raises:
+            RecordingError: the file cannot be made.
+            InputError: an observation key is none of the known words.
+        """
+        for key in observation:
+            key_unit(key)
+        self.path = path
+        self.info = info
+        self.steps = 0
+        """Steps handed over."""
+        self.written = 0
+        """Steps on disk: what a kill at this instant would leave."""
+        self._error: BaseException | None = None
+        self._queue: queue.Queue[Step | None] = queue.Queue(QUEUE_STEPS)
+        self._lock = LiveLock(path)
+        try:
+            if not self._lock.acquire():
+                raise RecordingError(f"{path} is being recorded by another process; choose another id.")
+            self._file = _LiveFile(path, info, _copied(observation))
+        except OSError as error:
+            self._lock.release()
+            raise self._failure(error) from error
+        self._thread = threading.Thread(target=self._work, name=f"writer-{path.stem}", daemon=True)
+        self._thread.start()
+
+    def add(self, step: Step) -> None:
+        """Hand a step over; copies it and returns at once.
+
+        Raises:
+            RecordingError: an earlier step could not be written, or the disk is too far behind.
+        """
+        self._raise_failure()
+        copied = Step(
+            step.tick_ns,
+            *(np.array(getattr(step, channel), np.float64) for channel in CHANNELS),
+            step.reward,
+            dict(step.ages_s),
+            _copied(step.next_observation),
+            None if step.state is None else np.array(step.state, np.float64),
+        )
+        try:
+            self._queue.put_nowait(copied)
+        except queue.Full:
+            raise RecordingError(
+                f"{self.path}: {QUEUE_STEPS} steps are waiting for the disk, which is too slow for these cameras and "
+                "this rate. What was written so far is kept."
+            ) from None
+        self.steps += 1
+
+    def finish(self, info: EpisodeInfo | None = None, streams: Mapping[str, Stream] | None = None) -> Path:
+        """End the episode and return its file, now a complete take that can be committed.
+
+        Args:
+            info: the metadata as known at the end (success, note); None keeps that of the beginning.
+            streams: native-rate samples to keep beside it, by name.
+
+        Raises:
+            RecordingError: something could not be written; the steps written so far stay recoverable.
+            EmptyRecording: the episode has no steps.
+        """
+        self._stop()
+        self._raise_failure()
+        try:
+            finalise(self.path, info or self.info, streams)
+        except OSError as error:
+            raise self._failure(error) from error
+        return self.path
+
+    def abandon(self) -> None:
+        """Stop and delete the file; for a take that nobody wants to see again."""
+        self._stop()
+        self.path.unlink(missing_ok=True)
+        self.release()
+
+    def release(self) -> None:
+        """Let others (a recovery, another recorder) touch the take; stops the thread if it still runs."""
+        self._stop()
+        self._lock.release()
+
+    def __enter__(self) -> EpisodeWriter:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.release()
+
+    def _stop(self) -> None:
+        if self._thread.is_alive():
+            self._queue.put(None)
+            self._thread.join()
+
+    def _work(self) -> None:
+        """The thread: write what comes, remember the first failure, and keep emptying the queue after it."""
+        while (step := self._queue.get()) is not None:
+            if self._error is None:
+                self._guarded(self._write, step)
+        self._guarded(self._file.close)
+
+    def _write(self, step: Step) -> None:
+        self._file.write(step)
+        self.written += 1
+
+    def _guarded(self, call: Callable[..., None], *arguments: Step) -> None:
+        try:
+            call(*arguments)
+        except (OSError, RuntimeError, ValueError, TypeError, KeyError) as error:
+            self._error = self._error or error
+
+    def _raise_failure(self) -> None:
+        if self._error is not None:
+            raise self._failure(self._error) from self._error
+
+    def _failure(self, error: BaseException) -> RecordingError:
+        return RecordingError(
+            f"{self.path} could not be written: {error}. Free some space or check the disk, then record again; "
+            "committed episodes and the steps written so far are kept."
+        )
+
+
+def _copied(observation: Mapping[str, Array]) -> dict[str, Array]:
+    """Copies, as an observation is stored: float32, images uint8."""
+    return {key: np.array(value, np.uint8 if is_image(key) else np.float32) for key, value in observation.items()}
+
+
+class _LiveFile:
+    """The HDF5 file behind a writer. Default library version on purpose: with "latest" a killed process leaves a file
+    that does not open (measured with h5py 3.16).
+    """
+
+    def __init__(self, path: Path, info: EpisodeInfo, observation: Mapping[str, Array]) -> None:
+        self._file = h5py.File(path, "x")
+        self._rows = 0
+        self._capacity = 0
+        self._images: dict[str, h5py.Dataset] = {}
+        self._arrays: dict[str, h5py.Dataset] = {}
+        self._group = self._file.create_group(GROUP)
+        self._group.attrs["schema_version"] = SCHEMA_VERSION
+        self._group.attrs["info"] = info.to_json()
+        for channel in CHANNELS:
+            self._lay_out(f"action/{channel}", (info.action_spec.size,), np.float64)
+        self._lay_out("rewards", (), np.float32)
+        self._ticks = self._group.create_dataset(
+            "stamps/tick", (0,), np.int64, maxshape=(None,), chunks=(BLOCK,), fillvalue=_NO_TICK
+        )
+        for key, value in observation.items():
+            self._lay_out(f"obs/{key}", value.shape, value.dtype)
+        self._extend()
+        self._put_observation(0, observation)
+        self._file.flush()
+
+    def write(self, step: Step) -> None:
+        """Put one step into the next row and flush it: numbers first, the tick that vouches for them last."""
+        row = self._rows
+        if row == 0:
+            self._lay_out_optional(step)
+        if row + 1 >= self._capacity:
+            self._extend()
+        for channel in CHANNELS:
+            self._arrays[f"action/{channel}"][row] = getattr(step, channel)
+        self._arrays["rewards"][row] = step.reward
+        for key, age in step.ages_s.items():
+            self._arrays[f"age/{key}"][row] = age
+        if step.state is not None:
+            self._arrays["states"][row] = step.state
+        self._put_observation(row + 1, step.next_observation)
+        self._file.flush()
+        self._ticks[row] = step.tick_ns
+        self._file.flush()
+        self._rows += 1
+
+    def close(self) -> None:
+        """Close the file."""
+        self._file.close()
+
+    def _lay_out(self, name: str, shape: tuple[int, ...], dtype: Any) -> None:
+        key = name.removeprefix("obs/")
+        image = name.startswith("obs/") and is_image(key)
+        storage = image_storage(key, shape) if image else {"chunks": (BLOCK, *shape)}
+        dataset = self._group.create_dataset(name, (self._capacity, *shape), dtype, maxshape=(None, *shape), **storage)
+        (self._images if image else self._arrays)[name] = dataset
+
+    def _lay_out_optional(self, step: Step) -> None:
+        """What only a step knows: which keys have ages, and whether there is a simulator state."""
+        for key in step.ages_s:
+            self._lay_out(f"age/{key}", (), np.float32)
+        if step.state is not None:
+            self._lay_out("states", step.state.shape, np.float64)
+
+    def _extend(self) -> None:
+        """Lay out the next block in every array, and have that on disk before any of its rows is used."""
+        self._capacity += BLOCK
+        for dataset in (*self._arrays.values(), *self._images.values(), self._ticks):
+            dataset.resize(self._capacity, axis=0)
+        self._file.flush()
+
+    def _put_observation(self, row: int, observation: Mapping[str, Array]) -> None:
+        for key, value in observation.items():
+            name = f"obs/{key}"
+            if name not in self._images:
+                self._arrays[name][row] = value
+                continue
+            if value.shape != self._images[name].shape[1:]:
+                raise ValueError(f"{key} has shape {value.shape}; expected {self._images[name].shape[1:]}")
+            # Compressed here and handed over whole: zlib lets other threads run meanwhile, HDF5's filter does not.
+            chunk = zlib.compress(np.ascontiguousarray(value), 1)
+            self._images[name].id.write_direct_chunk((row, *[0] * value.ndim), chunk)
+
+
+def finalise(path: Path, info: EpisodeInfo | None = None, streams: Mapping[str, Stream] | None = None) -> int:
+    """Turn the episode in progress at `path` into a complete take, in place and atomically; returns its steps.
+
+    Args:
+        path: what a writer left, closed; nobody may be writing to it.
+        info: the metadata at the end; None keeps that of the beginning.
+        streams: native-rate samples to store with it.
+
+    Raises:
+        EmptyRecording: it holds no whole step.
+        DatasetError: the file cannot be read.
+        OSError: the disk is full or fails; `path` is as it was.
+    """
+    fresh = path.with_name(f".{path.stem}.new")
+    fresh.unlink(missing_ok=True)
+    try:
+        with _open_live(path) as source, h5py.File(fresh, "x") as target:
+            steps = _copy_take(source[GROUP], target.create_group(GROUP), path, info, streams or {})
+        sync(fresh)
+        os.replace(fresh, path)
+    finally:
+        fresh.unlink(missing_ok=True)
+    sync(path.parent)
+    return steps
+
+
+def is_complete(path: Path) -> bool:
+    """Whether a file under `recording/` is a finished take (False: in progress, or left by a crash).
+
+    Raises:
+        DatasetError: the file cannot be read.
+    """
+    with _open_live(path) as file:
+        return "checksum" in file[GROUP].attrs
+
+
+@contextlib.contextmanager
+def _open_live(path: Path) -> Any:
+    try:
+        file = h5py.File(path, "r")
+    except OSError as error:
+        raise DatasetError(f"{path}: not a readable recording ({error}).") from error
+    with file:
+        if GROUP not in file or "info" not in file[GROUP].attrs:
+            raise DatasetError(f"{path}: not a readable recording (it has no episode in it).")
+        yield file
+
+
+def _copy_take(
+    source: h5py.Group, target: h5py.Group, path: Path, info: EpisodeInfo | None, streams: Mapping[str, Stream]
+) -> int:
+    """Copy the whole steps of `source` into `target` in the layout of `episode.py`; returns how many there are."""
+    steps = _whole_steps(source)
+    if steps == 0:
+        raise EmptyRecording(f"{path}: the recording ended before its first step; there is nothing to keep.")
+    channels = {channel: source[f"action/{channel}"][:steps] for channel in CHANNELS}
+    for channel, values in channels.items():
+        target.create_dataset(f"action/{channel}", data=values)
+    target.create_dataset("rewards", data=source["rewards"][:steps])
+    target.create_dataset("stamps/tick", data=source["stamps/tick"][:steps])
+    states = source["states"][:steps] if "states" in source else np.zeros((steps, 0))
+    target.create_dataset("states", data=states)
+    for key, values in source["obs"].items():
+        _copy_observation(key, values, target, steps)
+    for key, values in source.get("age", {}).items():
+        target.create_dataset(f"age/{key}", data=values[:steps])
+    for name, stream in streams.items():
+        target.create_dataset(f"streams/{name}/stamp", data=np.asarray(stream.stamps_ns, np.int64))
+        target.create_dataset(f"streams/{name}/value", data=stream.values)
+    write_derived(target, info or EpisodeInfo.from_json(str(source.attrs["info"])), *channels.values())
+    return steps
+
+
+def _whole_steps(source: h5py.Group) -> int:
+    """Steps from the beginning that have a tick, which was written when everything else of them was on disk."""
+    present = source["stamps/tick"][()] != _NO_TICK
+    return int(np.argmin(np.append(present, False)))
+
+
+def _copy_observation(key: str, values: h5py.Dataset, target: h5py.Group, steps: int) -> None:
+    target.create_dataset(f"final_obs/{key}", data=values[steps])
+    if not is_image(key):
+        target.create_dataset(f"obs/{key}", data=values[:steps])
+        return
+    frame = values.shape[1:]
+    copy = target.create_dataset(f"obs/{key}", (steps, *frame), values.dtype, **image_storage(key, frame))
+    for row in range(steps):
+        place = (row, *[0] * len(frame))
+        filters, chunk = values.id.read_direct_chunk(place)
+        copy.id.write_direct_chunk(place, chunk, filters)
+
+
+def sync(path: Path) -> None:
+    """Have the disk confirm a file's content or a folder's entries."""
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)

@@ -1,0 +1,43 @@
+"""A process that records one episode after the other until it is killed, and says what is safe on disk.
+
+Lines on stdout: `open <id>`, `step <k>` once k steps are on disk, `commit <id> <sha256 of the file>`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import itertools
+import sys
+import time
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+from datasets_builders import make_episode, steps_of
+
+from understudy.datasets.store import Dataset
+
+
+def main(path: str, images: bool) -> None:
+    dataset = Dataset.open_or_create(path, robot="two_joint", task="reach")
+    episodes = [make_episode(90, seed=seed, images=images) for seed in range(3)]
+    for number in itertools.count():
+        episode = episodes[number % len(episodes)]
+        first = {key: values[0] for key, values in episode.observations.items()}
+        with dataset.begin(episode.info, first) as writer:
+            say("open", writer.path.stem)
+            for k, step in enumerate(steps_of(episode)):
+                writer.add(step)
+                while writer.written <= k:
+                    time.sleep(0.0001)
+                say("step", k + 1)
+            id = dataset.commit(writer.finish())
+        say("commit", id, hashlib.sha256(dataset.file(id).read_bytes()).hexdigest())
+
+
+def say(*words: object) -> None:
+    sys.stdout.write(" ".join(map(str, words)) + "\n")
+    sys.stdout.flush()
+
+
+if __name__ == "__main__":
+    main(sys.argv[1], sys.argv[2] == "images")
