@@ -11,7 +11,7 @@ import sys
 import time
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).parents[1]))
+sys.path[:0] = map(str, (Path(__file__).parents[2], Path(__file__).parents[1]))
 from datasets_builders import make_episode, steps_of
 
 from understudy.datasets.store import Dataset
