@@ -145,7 +145,7 @@ class LiftExpert:
                 self._wrong = np.zeros(3)
             elif tool[2] - cube[2] < self.ABOVE_M + 0.03:
                 self._enter("down")
-        elif self._phase == "down" and tool[2] - cube[2] < 0.008 and beside < 0.008:
+        elif self._phase == "down" and tool[2] - cube[2] < 0.012 and beside < 0.01:
             self._enter("close")
         elif self._phase == "close" and self._ticks > 4 + self._style.gripper_delay:
             self._enter("up")

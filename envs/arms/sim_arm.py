@@ -110,6 +110,7 @@ class SimArm:
         self._move_start_ns = 0
         self._width = robot.gripper.width if robot.gripper else 0.0
         self._width_target = self._width
+        self._width_applied = float("nan")
         self._waiting: deque[tuple[int, Command]] = deque()
         self._physics = {name: parameter.nominal for name, parameter in PARAMETERS.items()}
         self._goals: Mapping[str, Array] = {}
@@ -278,6 +279,7 @@ class SimArm:
                 jointDamping=DAMPING * sample["joint_damping_scale"],
                 physicsClientId=client,
             )
+        self._velocity_gains = [1.0] * len(self._joints)
         self._gains = [POSITION_GAIN * sample["motor_gain_scale"]] * len(self._joints)
         self._motor_forces = (self._forces * sample["motor_strength_scale"]).tolist()
 
@@ -290,6 +292,7 @@ class SimArm:
             pybullet.resetJointState(self._body, index, value, 0.0, physicsClientId=self._client)
         self._from = self._target = position
         self._width = self._width_target = width
+        self._width_applied = float("nan")
 
     # -- motors
 
@@ -318,14 +321,19 @@ class SimArm:
             targetVelocities=velocity.tolist(),
             forces=self._motor_forces,
             positionGains=self._gains,
-            velocityGains=[1.0] * len(self._joints),
+            velocityGains=self._velocity_gains,
             physicsClientId=self._client,
         )
         if self._robot.gripper is not None:
             self._drive_gripper(self._robot.gripper.speed / PHYSICS_HZ, self._robot.gripper.force)
 
     def _drive_gripper(self, step: float, force: float) -> None:
-        self._width += float(np.clip(self._width_target - self._width, -step, step))
+        """Move the fingers' set point; PyBullet keeps the one it has, so nothing is done while it stays."""
+        left = self._width_target - self._width
+        if left == 0.0 and self._width == self._width_applied:
+            return
+        self._width += max(-step, min(step, left))
+        self._width_applied = self._width
         pybullet.setJointMotorControlArray(
             self._body,
             self._fingers,
