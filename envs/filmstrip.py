@@ -1,0 +1,53 @@
+"""A filmstrip: a recorded episode drawn frame by frame, by posing the simulated arm as the observations say.
+
+It shows what was recorded, whether in simulation or over ROS 2, and needs no camera to have been there.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from understudy.datasets.episode import Episode
+from understudy.envs.arms.arm import Pose, Start
+from understudy.envs.arms.robot import RobotDescription
+from understudy.envs.arms.sim_arm import SimArm
+from understudy.envs.tasks.task import Task
+from understudy.errors import InputError
+
+
+def filmstrip(
+    episode: Episode, robot: RobotDescription, task: Task, *, frames: int = 6, width: int = 320, height: int = 240
+) -> NDArray[np.uint8]:
+    """Frames (frames, height, width, 3), evenly spaced from the first step to the last observation.
+
+    Raises:
+        InputError: the episode lacks the joints or an object's pose.
+    """
+    needed = ["joint_position"]
+    needed += [f"{name}_{part}" for name in task.objects for part in ("position", "quaternion")]
+    missing = [key for key in needed if key not in episode.observations]
+    if missing:
+        raise InputError(f"A filmstrip needs the observations {needed}; this episode lacks {missing}.")
+    arm = SimArm(robot, task.objects)
+    try:
+        pictures = []
+        for row in np.linspace(0, len(episode), frames).round().astype(int):
+            arm.reset(_start(episode, int(row), task))
+            pictures.append(arm.render("front", width, height))
+        return np.stack(pictures)
+    finally:
+        arm.close()
+
+
+def _start(episode: Episode, row: int, task: Task) -> Start:
+    """The scene at a row; row N is the final observation."""
+    final = row == len(episode)
+
+    def value(key: str) -> NDArray[np.float64]:
+        array = episode.final_observation[key] if final else episode.observations[key][row]
+        return np.asarray(array, np.float64)
+
+    opening = float(value("gripper_position")[0]) if "gripper_position" in episode.observations else None
+    objects = {name: Pose(value(f"{name}_position"), value(f"{name}_quaternion")) for name in task.objects}
+    return Start(value("joint_position"), opening, objects)
