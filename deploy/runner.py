@@ -287,7 +287,7 @@ class SkillRunner:
             if ended is not None:
                 return ended
             control.ticker.part("policy")
-            requested = self.manifest.action_spec.denormalise(self.policy.act(aligned.values))
+            requested = self._decide(aligned)
             control.ticker.part("send")
             where = control.state()
             sent, command = control.apply(requested)
@@ -301,6 +301,21 @@ class SkillRunner:
             before_ns = now_ns
             if self.config.shadow:
                 self._compare(episode, where, requested, command)
+
+    def _decide(self, aligned: Aligned) -> Vector:
+        """The policy's action (A,) in units. Checked here too, whoever made the policy: NaN must not reach the arm.
+
+        Raises:
+            PolicyFault: it is not A finite numbers.
+        """
+        spec = self.manifest.action_spec
+        action = np.asarray(self.policy.act(aligned.values))
+        if action.shape != (spec.size,) or not np.all(np.isfinite(action)):
+            raise PolicyFault(
+                f"The policy returned {action.tolist()}; expected {spec.size} finite numbers ({', '.join(spec.labels)}). "
+                "Nothing of it is sent."
+            )
+        return spec.denormalise(action)
 
     def _ending(
         self,

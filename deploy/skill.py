@@ -344,8 +344,8 @@ def _check_entries(archive: zipfile.ZipFile, file_size: int) -> None:
 
 
 def _check_entry(entry: zipfile.ZipInfo) -> None:
-    mode = entry.external_attr >> 16
-    if entry.is_dir() or (mode and not stat.S_ISREG(mode)):
+    kind = stat.S_IFMT(entry.external_attr >> 16)  # 0 where the zipping tool states none
+    if entry.is_dir() or kind not in (0, stat.S_IFREG):
         raise _Refused(f"entry {entry.filename} is no plain file (a link or folder); {_AGAIN}.")
     if entry.flag_bits & 1:
         raise _Refused(f"entry {entry.filename} is encrypted, which skills never are; {_AGAIN}.")
