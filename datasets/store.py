@@ -387,7 +387,7 @@ class Dataset:
     def recover(self) -> Recovery:
         """Put right what a crash left: finish interrupted takes, and bring the index up to the folder.
 
-        Takes that a living recorder holds are left alone. Nothing is deleted.
+        Takes that a living recorder holds are left alone, and no take is deleted.
         """
         with self._locked():
             known = set(self._links().values())
@@ -431,7 +431,22 @@ class Dataset:
                 unreadable[file.stem] = str(error)
             finally:
                 lock.release()
+        self._remove_scraps()
         return Recovery(tuple(takes), tuple(empty), unreadable)
+
+    def _remove_scraps(self) -> None:
+        """Delete the files that a crash left half written; what they were to replace is still there."""
+        for scrap in (*self.path.glob("recording/.*.begin"), *self.path.glob("recording/.*.new")):
+            lock = LiveLock(scrap.with_name(scrap.stem.removeprefix(".") + ".hdf5"))
+            if lock.acquire():
+                scrap.unlink(missing_ok=True)
+                lock.release()
+        for scrap in self.path.glob("episodes/.*.new"):
+            scrap.unlink()
+        for lock_file in self.path.glob("recording/*.lock"):
+            lock = LiveLock(lock_file)
+            if lock.acquire():
+                lock.release()
 
     # --- the index -----------------------------------------------------------------------------------------------
 

@@ -244,7 +244,9 @@ class _LiveFile:
     """
 
     def __init__(self, path: Path, info: EpisodeInfo, observation: Mapping[str, Array]) -> None:
-        self._file = h5py.File(path, "x")
+        # Begun under another name: a kill before the first flush must not leave a recording that does not open.
+        begun = path.with_name(f".{path.stem}.begin")
+        self._file = h5py.File(begun, "x")
         self._rows = 0
         self._capacity = 0
         self._images: dict[str, h5py.Dataset] = {}
@@ -263,6 +265,7 @@ class _LiveFile:
         self._extend()
         self._put_observation(0, observation)
         self._file.flush()
+        os.rename(begun, path)
 
     def write(self, step: Step) -> None:
         """Put one step into the next row and flush it: numbers first, the tick that vouches for them last."""

@@ -9,9 +9,7 @@ import hashlib
 import itertools
 import sys
 import time
-from pathlib import Path
 
-sys.path[:0] = map(str, (Path(__file__).parents[2], Path(__file__).parents[1]))
 from datasets_builders import make_episode, steps_of
 
 from understudy.datasets.store import Dataset

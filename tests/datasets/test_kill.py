@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import subprocess
 import sys
 import time
@@ -11,10 +12,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-
 from datasets_builders import make_episode
+
 from understudy.datasets.store import Dataset
 
+TESTS = Path(__file__).parents[1]
 RECORDER = Path(__file__).parent / "endless_recorder.py"
 
 
@@ -29,7 +31,8 @@ class Said:
 
 def record_and_kill(path: Path, delay_s: float, images: bool) -> Said:
     command = [sys.executable, str(RECORDER), str(path), "images" if images else "numbers"]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+    paths = os.pathsep.join(map(str, (TESTS.parent, TESTS)))
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env={**os.environ, "PYTHONPATH": paths})
     assert process.stdout is not None
     lines = [process.stdout.readline()]
     time.sleep(delay_s)
