@@ -312,7 +312,7 @@ class SkillRunner:
         action = np.asarray(self.policy.act(aligned.values))
         if action.shape != (spec.size,) or not np.all(np.isfinite(action)):
             raise PolicyFault(
-                f"The policy returned {action.tolist()}; expected {spec.size} finite numbers ({', '.join(spec.labels)}). "
+                f"The policy returned {action.tolist()}; expected {spec.size} finite numbers: {', '.join(spec.labels)}. "
                 "Nothing of it is sent."
             )
         return spec.denormalise(action)
