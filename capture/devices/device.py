@@ -1,0 +1,64 @@
+"""What a teleoperation device is: asked once a tick, it answers with an action in units and what was pressed.
+
+A device never blocks and never raises for what a person or a cable does: a device that is lost asks for nothing to move
+(`neutral`) and says `lost`. What it owes is proved by `tests/capture/test_devices.py` for every device.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from understudy.datasets.align import Aligned
+from understudy.datasets.schema import ActionSpec
+
+Event = Literal["start", "stop", "keep", "drop", "undo", "success", "failure", "quit", "lost"]
+"""What an operator can ask of a session, and `lost`: the device is gone."""
+
+
+@dataclass(frozen=True)
+class DeviceReading:
+    """One answer of a device."""
+
+    action: NDArray[np.float64]
+    """(A,) in the units of the action spec, inside its bounds."""
+    events: tuple[Event, ...] = ()
+    """What was pressed since the last reading, in order."""
+
+
+class Device(Protocol):
+    """A way for somebody to move the arm."""
+
+    name: str
+
+    def reset(self, observation: Mapping[str, NDArray[Any]]) -> None:
+        """An episode is about to begin with this observation (key -> array)."""
+
+    def read(self, aligned: Aligned) -> DeviceReading:
+        """What the operator asks for at this tick; never blocks."""
+
+    def close(self) -> None:
+        """Release everything; safe to call twice."""
+
+
+def neutral(spec: ActionSpec, aligned: Aligned, gripper_m: float | None = None) -> NDArray[np.float64]:
+    """The action (A,) that moves nothing: no step, joints where they are, the gripper at `gripper_m` or as it is.
+
+    Args:
+        spec: the action space.
+        aligned: where the arm is now.
+        gripper_m: opening to keep asking for; None takes the measured one.
+    """
+    action = np.zeros(spec.size)
+    if spec.name == "joint_position":
+        joints = np.asarray(aligned.values["joint_position"], np.float64)
+        action[: len(joints)] = joints
+    if "gripper" in spec.labels:
+        measured = aligned.values.get("gripper_position", np.zeros(1))
+        width = float(np.ravel(measured)[0]) if gripper_m is None else gripper_m
+        action[spec.labels.index("gripper")] = width
+    return np.clip(action, spec.low, spec.high)

@@ -1,0 +1,169 @@
+"""The terminal's keyboard as a device: hold a key to move the tool, let go and it stops.
+
+A terminal reports characters, not key releases: a key counts as held for `hold_s` after each character, and the
+terminal's own repetition keeps it held. Owns the terminal's mode from construction to `close`, and puts it back also
+when the process ends without calling `close`.
+"""
+
+from __future__ import annotations
+
+import atexit
+import os
+import select
+import sys
+import termios
+import tty
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from understudy.capture.devices.device import DeviceReading, Event, neutral
+from understudy.datasets.align import Aligned
+from understudy.datasets.schema import ActionSpec
+from understudy.envs.arms.clock import Clock
+from understudy.errors import InputError
+
+MOVES: Mapping[str, tuple[str, float]] = {
+    "w": ("x", 1.0), "s": ("x", -1.0),
+    "a": ("y", 1.0), "d": ("y", -1.0),
+    "r": ("z", 1.0), "f": ("z", -1.0),
+    "u": ("roll", 1.0), "o": ("roll", -1.0),
+    "i": ("pitch", 1.0), "k": ("pitch", -1.0),
+    "j": ("yaw", 1.0), "l": ("yaw", -1.0),
+}  # fmt: skip
+"""Key -> number of the action and direction."""
+EVENTS: Mapping[str, Event] = {
+    "\r": "start", "\n": "start", ".": "stop", "g": "success", "b": "failure",
+    "y": "keep", "n": "drop", "z": "undo", "q": "quit", "\x04": "quit",
+}  # fmt: skip
+GRIPPER_KEY = " "
+HELP = (
+    "move  w/s x   a/d y   r/f z   u/o roll   i/k pitch   j/l yaw   space gripper\n"
+    "take  enter start   . stop   g success   b failure   y keep   n drop   z undo last kept   q quit"
+)
+
+
+@dataclass(frozen=True)
+class KeyboardConfig:
+    """How keys move the arm."""
+
+    speed: float = 0.35
+    """Share of the largest step that a held key asks for, above 0 and at most 1."""
+    hold_s: float = 0.12
+    """A key counts as held this long after each of its characters, s."""
+
+    def __post_init__(self) -> None:
+        if not 0.0 < self.speed <= 1.0:
+            raise InputError(f"Keyboard speed must be above 0 and at most 1, got {self.speed}.")
+        if not 0.0 < self.hold_s < 1.0:
+            raise InputError(f"Keyboard hold must be between 0 and 1 s, got {self.hold_s}.")
+
+
+class KeyboardDevice:
+    """Drives a `tool_delta` action space from a terminal."""
+
+    name = "keyboard"
+
+    def __init__(
+        self, spec: ActionSpec, clock: Clock, config: KeyboardConfig | None = None, descriptor: int | None = None
+    ) -> None:
+        """Take over the terminal.
+
+        Args:
+            spec: a `tool_delta` space, or part of one.
+            clock: tells how long ago a key came.
+            config: speed and hold.
+            descriptor: file descriptor of the terminal; None is standard input.
+
+        Raises:
+            InputError: not a terminal, or an action space that keys cannot drive.
+        """
+        if spec.name != "tool_delta":
+            raise InputError(
+                f"The keyboard drives the action space 'tool_delta', and this task uses {spec.name!r}; "
+                "choose another device."
+            )
+        self._descriptor = sys.stdin.fileno() if descriptor is None else descriptor
+        if not os.isatty(self._descriptor):
+            raise InputError("--device keyboard needs a terminal to read keys from, and standard input is not one.")
+        self._spec = spec
+        self._clock = clock
+        self._config = config or KeyboardConfig()
+        self._pressed_ns: dict[str, int] = {}
+        self._gripper_m: float | None = None
+        self._lost = False
+        self._saved: list[Any] | None = termios.tcgetattr(self._descriptor)
+        atexit.register(self.close)
+        # Characters at once and unseen; Ctrl-C keeps its meaning.
+        tty.setcbreak(self._descriptor, termios.TCSANOW)
+
+    def reset(self, observation: Mapping[str, NDArray[Any]]) -> None:
+        """See `Device`; keys typed before are forgotten."""
+        self._drain()
+        self._pressed_ns.clear()
+        self._gripper_m = None
+
+    def read(self, aligned: Aligned) -> DeviceReading:
+        """See `Device`. A terminal that is gone asks for no motion and reports `lost` once."""
+        was_lost = self._lost
+        characters = self._drain()
+        now_ns = self._clock.now_ns()
+        for character in characters:
+            if character in MOVES:
+                self._pressed_ns[character] = now_ns
+            elif character == GRIPPER_KEY:
+                self._toggle_gripper(aligned)
+        events: list[Event] = [EVENTS[character] for character in characters if character in EVENTS]
+        if self._lost:
+            self._pressed_ns.clear()
+            return DeviceReading(self._still(aligned), tuple(events) if was_lost else (*events, "lost"))
+        return DeviceReading(self._motion(aligned, now_ns), tuple(events))
+
+    def close(self) -> None:
+        """See `Device`; puts the terminal back as it was."""
+        saved, self._saved = self._saved, None
+        if saved is None:
+            return
+        atexit.unregister(self.close)
+        try:
+            termios.tcsetattr(self._descriptor, termios.TCSANOW, saved)
+        except (termios.error, OSError):
+            self._lost = True  # the terminal is gone, and its mode with it
+
+    def _still(self, aligned: Aligned) -> NDArray[np.float64]:
+        return neutral(self._spec, aligned, self._gripper_m)
+
+    def _motion(self, aligned: Aligned, now_ns: int) -> NDArray[np.float64]:
+        action = self._still(aligned)
+        for key, pressed_ns in self._pressed_ns.items():
+            label, direction = MOVES[key]
+            if label in self._spec.labels and (now_ns - pressed_ns) * 1e-9 <= self._config.hold_s:
+                index = self._spec.labels.index(label)
+                action[index] += direction * self._config.speed * self._spec.high[index]
+        return np.clip(action, self._spec.low, self._spec.high)
+
+    def _toggle_gripper(self, aligned: Aligned) -> None:
+        """Ask for the other end of the gripper's travel than it is nearer to."""
+        if "gripper" not in self._spec.labels:
+            return
+        index = self._spec.labels.index("gripper")
+        width = float(self._still(aligned)[index])
+        low, high = self._spec.low[index], self._spec.high[index]
+        self._gripper_m = low if width > (low + high) / 2 else high
+
+    def _drain(self) -> str:
+        """Everything typed since the last call."""
+        received = b""
+        while not self._lost:
+            try:
+                if not select.select([self._descriptor], [], [], 0.0)[0]:
+                    break
+                chunk = os.read(self._descriptor, 1024)
+            except OSError:  # EIO: the terminal was closed
+                chunk = b""
+            self._lost = not chunk
+            received += chunk
+        return received.decode("ascii", errors="ignore")

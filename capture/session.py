@@ -1,0 +1,302 @@
+"""A recording session: the one state machine between an operator, an arm and a dataset.
+
+      prepare          start             stop, success, time        keep
+    idle ----> ready ---------> recording --------------> review --------> saving --> idle
+     ^ undo      |                  |                        |                         ^
+     +-----------+------- drop -----+-------- drop ----------+-------------------------+
+
+Whoever drives (a script, a keyboard, a page) calls the same methods, and a scripted episode takes the same path as a
+person's. What the operator asked is recorded as it was, pauses included.
+
+Owns the order of things; writing is `recorder.py`'s, moving the arm is `envs/control.py`'s.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from understudy.capture.devices.device import Device, DeviceReading, Event
+from understudy.capture.recorder import EpisodeRecorder, Motion, new_info
+from understudy.datasets.align import Aligned
+from understudy.datasets.schema import EpisodeInfo
+from understudy.datasets.store import Dataset
+from understudy.envs.arms.arm import Start
+from understudy.envs.control import Control
+from understudy.envs.tasks.task import Task
+from understudy.errors import InputError, RecordingError, UnderstudyError
+
+State = Literal["idle", "ready", "recording", "review", "saving"]
+
+POSSIBLE: Mapping[State, tuple[str, ...]] = {
+    "idle": ("prepare", "undo"),
+    "ready": ("start", "drop", "prepare"),
+    "recording": ("tick", "stop", "drop", "mark", "note"),
+    "review": ("keep", "drop", "mark", "note"),
+    "saving": (),
+}
+"""State -> what may be asked of the session in it."""
+
+
+class Stage(Protocol):
+    """Where an episode plays: an arm under control with a task to judge it (an `ArmEnv` is one)."""
+
+    task: Task
+    control: Control
+    aligned: Aligned | None
+
+    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
+        """Begin an episode; the second result holds its `start`."""
+
+    def step_units(self, requested: NDArray[np.float64]) -> tuple[Any, float, bool, bool, dict[str, Any]]:
+        """One control period with an action in units; the last result holds sent, measured and success."""
+
+
+@dataclass(frozen=True)
+class SessionConfig:
+    """How episodes are recorded."""
+
+    operator: str = "unknown"
+    max_s: float = 60.0
+    """A take stops by itself after this long, s."""
+    stop_on_success: bool = True
+
+    def __post_init__(self) -> None:
+        if not (np.isfinite(self.max_s) and self.max_s > 0):
+            raise InputError(f"The longest take must be a positive number of seconds, got {self.max_s}.")
+
+
+@dataclass(frozen=True)
+class Tick:
+    """What one control period of a session brought."""
+
+    reading: DeviceReading
+    reward: float
+    success: bool
+    stopped: str = ""
+    """Why the take ended with this tick: "success", "time", "operator", "device lost"; empty while it goes on."""
+
+
+class Session:
+    """Records takes of one task into one dataset. Use one thread."""
+
+    def __init__(self, stage: Stage, device: Device, dataset: Dataset, config: SessionConfig) -> None:
+        """Args:
+        stage: the environment to act in.
+        device: what the operator holds.
+        dataset: where kept takes go.
+        config: operator, limits.
+
+        Raises:
+            DatasetError: the dataset is of another robot or task.
+        """
+        dataset.require(stage.control.robot.name, stage.task.name)
+        self.state: State = "idle"
+        self.kept: list[str] = []
+        """Ids kept in this session, the latest last."""
+        self._stage = stage
+        self._device = device
+        self._dataset = dataset
+        self._config = config
+        self._max_steps = max(1, round(config.max_s * stage.control.robot.rate_hz))
+        self._recorder: EpisodeRecorder | None = None
+        self._info: EpisodeInfo | None = None
+        self._marked: bool | None = None
+
+    @property
+    def steps(self) -> int:
+        """Steps of the take in hand."""
+        return 0 if self._recorder is None else self._recorder.steps
+
+    @property
+    def success(self) -> bool | None:
+        """The verdict on the take in hand so far."""
+        return None if self._info is None else self._info.success
+
+    def prepare(self, seed: int | None = None, start: Start | None = None) -> Aligned:
+        """Bring the arm to the start of an episode; returns what is seen there. Then `ready`."""
+        self._require("prepare")
+        options = None if start is None else {"start": start}
+        _, details = self._stage.reset(seed=seed, options=options)
+        aligned = self._aligned()
+        self._device.reset(aligned.values)
+        control = self._stage.control
+        self._info = new_info(
+            robot=control.robot.name,
+            task=self._stage.task.name,
+            spec=control.actions.spec,
+            rate_hz=control.robot.rate_hz,
+            operator=self._config.operator,
+            device=self._device.name,
+            seed=seed,
+            randomization=details["start"].physics,
+        )
+        self._marked = None
+        self.state = "ready"
+        return aligned
+
+    def poll(self) -> tuple[Event, ...]:
+        """What the operator pressed, without moving the arm; for every state but `recording`."""
+        return self._device.read(self._aligned()).events
+
+    def start(self) -> None:
+        """Begin to record. Then `recording`."""
+        self._require("start")
+        # Looked at anew: the operator may have taken a minute to press start.
+        self._stage.aligned = self._stage.control.begin()
+        self._recorder = EpisodeRecorder(self._dataset, self._known_info(), self._aligned())
+        self.state = "recording"
+
+    def tick(self) -> Tick:
+        """One control period: ask the device, move the arm, record. Stops by itself on success or time.
+
+        Raises:
+            StaleObservation, ArmFault: the arm cannot go on; it holds, and the take so far is in review.
+            RecordingError: the disk failed; what it has is recovered when the dataset is opened next. Then `idle`.
+        """
+        self._require("tick")
+        try:
+            return self._tick()
+        except RecordingError:
+            self._hold()
+            self._recording().leave()
+            self._forget()
+            raise
+        except UnderstudyError as error:
+            self._hold()
+            self.state = "review"
+            self.note(f"stopped: {error}")
+            raise
+
+    def stop(self) -> None:
+        """End the take; the arm holds. Then `review`."""
+        self._require("stop")
+        self._hold()
+        self.state = "review"
+
+    def mark(self, success: bool | None) -> None:
+        """Judge the take; the last word counts, the task's own included."""
+        self._require("mark")
+        self._marked = success
+        self._info = dataclasses.replace(self._known_info(), success=success)
+
+    def note(self, text: str) -> None:
+        """Add words to the take."""
+        self._require("note")
+        info = self._known_info()
+        self._info = dataclasses.replace(info, note="; ".join(part for part in (info.note, text) if part))
+
+    def keep(self) -> str:
+        """Commit the take; returns its id. Then `idle`.
+
+        Raises:
+            RecordingError: it could not be written; what is on disk stays recoverable.
+        """
+        self._require("keep")
+        self.state = "saving"
+        try:
+            id = self._recording().keep(self._known_info())
+        finally:
+            self._forget()
+        self.kept.append(id)
+        return id
+
+    def drop(self) -> None:
+        """Put the take in the trash (from `ready`: do not record it at all). Then `idle`."""
+        self._require("drop")
+        if self.state == "recording":
+            self._hold()
+        try:
+            if self._recorder is not None:
+                self._recorder.drop(self._known_info())
+        finally:
+            self._forget()
+
+    def undo(self) -> str:
+        """Move the take kept last to the trash; returns its id.
+
+        Raises:
+            InputError: nothing was kept in this session, or not in `idle`.
+        """
+        self._require("undo")
+        if not self.kept:
+            raise InputError("There is nothing to undo: this session has kept no take yet.")
+        id = self.kept.pop()
+        self._dataset.drop(id)
+        return id
+
+    def close(self) -> None:
+        """Leave the session: the arm holds, the device is released, a take in hand stays recoverable."""
+        if self.state == "recording":
+            self._hold()
+        if self._recorder is not None:
+            self._recorder.leave()
+        self._forget()
+        self._device.close()
+
+    def _tick(self) -> Tick:
+        before = self._aligned()
+        state = self._simulator_state()
+        reading = self._device.read(before)
+        _, reward, _, _, details = self._stage.step_units(reading.action)
+        motion = Motion(reading.action, details["sent"], details["measured"])
+        self._recording().tick(motion, reward, self._aligned(), state)
+        success = bool(details["success"])
+        self._judge(reading, success)
+        stopped = self._why_stop(reading, success)
+        if stopped:
+            self.stop()
+        return Tick(reading, reward, success, stopped)
+
+    def _judge(self, reading: DeviceReading, success: bool) -> None:
+        """The task judges every tick; what the operator pressed stands above it."""
+        for event in reading.events:
+            if event in ("success", "failure"):
+                self._marked = event == "success"
+        verdict = success if self._marked is None else self._marked
+        self._info = dataclasses.replace(self._known_info(), success=verdict)
+
+    def _why_stop(self, reading: DeviceReading, success: bool) -> str:
+        if success and self._config.stop_on_success:
+            return "success"
+        if "lost" in reading.events:
+            return "device lost"
+        if {"stop", "success", "failure", "quit"} & set(reading.events):
+            return "operator"
+        return "time" if self.steps >= self._max_steps else ""
+
+    def _simulator_state(self) -> NDArray[np.float64] | None:
+        arm: Any = self._stage.control.arm
+        read = getattr(getattr(arm, "inner", arm), "simulator_state", None)
+        return None if read is None else np.asarray(read(), np.float64)
+
+    def _aligned(self) -> Aligned:
+        if self._stage.aligned is None:
+            raise InputError("The session has no observation yet; call prepare first.")
+        return self._stage.aligned
+
+    def _recording(self) -> EpisodeRecorder:
+        assert self._recorder is not None  # the states that lead here have one
+        return self._recorder
+
+    def _known_info(self) -> EpisodeInfo:
+        assert self._info is not None  # likewise
+        return self._info
+
+    def _hold(self) -> None:
+        self._stage.control.arm.hold()
+
+    def _forget(self) -> None:
+        self._recorder, self._info, self._marked, self.state = None, None, None, "idle"
+
+    def _require(self, wish: str) -> None:
+        possible = POSSIBLE[self.state]
+        if wish not in possible:
+            raise InputError(
+                f"Cannot {wish} while the session is {self.state}; possible now: {', '.join(possible) or 'nothing'}."
+            )

@@ -1,0 +1,280 @@
+"""`understudy record`: demonstrations of a task into a dataset, by a script, by hand, or by watching a robot.
+
+This module owns the loops around a session: which seed comes next, when to keep a take, and what is shown.
+"""
+
+from __future__ import annotations
+
+import getpass
+import json
+import signal
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from types import FrameType
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import numpy as np
+import tyro
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from understudy.datasets.store import Dataset
+from understudy.envs.arms.robot import load_robot
+from understudy.envs.randomization import load_randomization
+from understudy.envs.tasks.task import make_task
+from understudy.errors import InputError, UnderstudyError
+
+if TYPE_CHECKING:
+    from understudy.capture.devices.keyboard import KeyboardDevice
+    from understudy.capture.session import Session
+    from understudy.envs.arm_env import ArmEnv
+
+__all__ = ["Record"]
+
+ATTEMPTS_PER_EPISODE = 4
+"""A scripted operator that fails more often than this (and 10 more) is given up on."""
+
+
+@dataclass(frozen=True)
+class Record:
+    """Record demonstrations of a task into a dataset, until it holds as many episodes as asked for.
+
+    A dataset that exists is continued. In simulation a script or the keyboard drives the built-in arm; with
+    --watch the arm is driven by somebody else over ROS 2, and each episode that is announced is recorded.
+
+    Example:
+        understudy record lift --device scripted --episodes 50 --out demos/lift
+        understudy record lift --device keyboard --episodes 10 --out demos/by-hand
+        understudy record lift --watch --robot panda --episodes 10 --out demos/watched
+    """
+
+    task: tyro.conf.Positional[str]
+    """What is demonstrated: lift or reach."""
+    out: Path
+    """The dataset's folder."""
+    device: Literal["scripted", "keyboard"] = "scripted"
+    """Who drives the simulated arm."""
+    robot: str = "panda"
+    """A shipped robot, or the path of a robot's YAML file."""
+    episodes: Annotated[int, tyro.conf.arg(metavar="N")] = 50
+    """How many episodes the dataset shall hold at the end."""
+    seed: int = 0
+    """Seed of the first episode; the following count up from it."""
+    keep_failures: bool = False
+    """Also keep takes that did not succeed (marked as failed)."""
+    randomize: str = "none"
+    """Physics of the simulated arm: none, mild, default, hard, or a YAML file."""
+    operator: str = ""
+    """Who demonstrates; by default the user's name, or "scripted"."""
+    max_seconds: float | None = None
+    """Longest take, s; by default the task's horizon for a script, 60 s for a person."""
+    watch: bool = False
+    """Watch a robot over ROS 2 instead of driving the simulated one."""
+    json: bool = False
+    """Print one JSON object at the end, for programs."""
+
+    def run(self) -> int:
+        if self.episodes < 1:
+            raise InputError(f"--episodes must be at least 1, got {self.episodes}.")
+        robot, task = load_robot(self.robot), make_task(self.task)
+        randomization = load_randomization(self.randomize)
+        dataset = Dataset.open_or_create(
+            self.out, robot=robot.name, task=task.name, env_kwargs={"randomization": self.randomize}
+        )
+        _report_recovery(dataset)
+        before = len(dataset)
+        if before >= self.episodes:
+            return self._close(dataset, before, 0)
+        with _terminable():
+            if self.watch:
+                from understudy.capture.watch import WatchConfig, watch
+
+                config = WatchConfig(operator=self.operator or _user(), keep_failures=self.keep_failures)
+                dropped = watch(robot, task, dataset, self.episodes, config, report=_say)
+            else:
+                from understudy.envs.make import make_env  # pybullet: not needed for watching
+
+                env = make_env(self.task, robot, randomization=randomization, realtime=self.device == "keyboard")
+                try:
+                    dropped = self._drive(env, dataset)
+                finally:
+                    env.close()
+        return self._close(dataset, before, dropped)
+
+    def _drive(self, env: ArmEnv, dataset: Dataset) -> int:
+        return self._by_script(env, dataset) if self.device == "scripted" else self._by_hand(env, dataset)
+
+    def _session(self, env: ArmEnv, device: object, dataset: Dataset) -> Session:
+        from understudy.capture.session import Session, SessionConfig
+
+        scripted = self.device == "scripted"
+        horizon_s = env.task.horizon / env.control.robot.rate_hz
+        longest = self.max_seconds or (horizon_s if scripted else 60.0)
+        operator = self.operator or ("scripted" if scripted else _user())
+        return Session(env, device, dataset, SessionConfig(operator=operator, max_s=longest))  # type: ignore[arg-type]
+
+    def _by_script(self, env: ArmEnv, dataset: Dataset) -> int:
+        """Record scripted takes until there are enough; returns how many failed and were not kept."""
+        from understudy.capture.devices.scripted import ScriptedDevice
+
+        device = ScriptedDevice(self.task, env.control.actions.spec, None)
+        session = self._session(env, device, dataset)
+        needed = self.episodes - len(dataset)
+        failed = 0
+        with _progress(self.json) as progress:
+            bar = progress.add_task(f"recording {self.task}", total=self.episodes, completed=len(dataset))
+            for seed in _seeds(dataset, self.seed):
+                device.reseed(np.random.default_rng([seed, 1]))
+                session.prepare(seed=seed)
+                if _play(session) or self.keep_failures:
+                    session.keep()
+                    progress.advance(bar)
+                else:
+                    session.drop()
+                    failed += 1
+                if len(session.kept) == needed:
+                    break
+                if failed > ATTEMPTS_PER_EPISODE * (len(session.kept) + 1) + 10:
+                    raise UnderstudyError(
+                        f"The scripted operator solved {len(session.kept)} of {len(session.kept) + failed} takes of "
+                        f"{self.task!r} here, too few to go on; use milder --randomize, or --keep-failures."
+                    )
+        session.close()
+        return failed
+
+    def _by_hand(self, env: ArmEnv, dataset: Dataset) -> int:
+        """Let a person at the keyboard record until there are enough; returns how many takes were dropped."""
+        from understudy.capture.devices.keyboard import HELP, KeyboardDevice
+
+        device = KeyboardDevice(env.control.actions.spec, env.control.arm.clock)
+        session = self._session(env, device, dataset)
+        dropped = 0
+        _say(HELP)
+        try:
+            for seed in _seeds(dataset, self.seed):
+                session.prepare(seed=seed)
+                outcome = _take_by_hand(session, device, env)
+                dropped += outcome == "dropped"
+                _say(f"{outcome}; the dataset holds {len(dataset)} of {self.episodes}")
+                if outcome == "quit" or len(dataset) >= self.episodes:
+                    break
+        finally:
+            session.close()
+        return dropped
+
+    def _close(self, dataset: Dataset, before: int, dropped: int) -> int:
+        """The closing line."""
+        total, takes = len(dataset), dataset.takes()
+        done = total >= self.episodes
+        if self.json:
+            row = {"path": str(dataset.path), "recorded": total - before, "dropped": dropped, "episodes": total}
+            print(json.dumps({**row, "asked": self.episodes, "takes": list(takes), "done": done}))
+            return 0 if done else 1
+        waiting = f", {len(takes)} takes wait in {dataset.path / 'recording'}" if takes else ""
+        print(
+            f"{dataset.path}: {total} episodes of {dataset.task} on {dataset.robot} "
+            f"({total - before} new, {dropped} not kept{waiting}). Next: understudy dataset check {dataset.path}"
+        )
+        return 0 if done else 1
+
+
+def _play(session: Session) -> bool:
+    """Record one take from `ready` until the session stops it; returns whether it succeeded."""
+    session.start()
+    while session.state == "recording":
+        session.tick()
+    return bool(session.success)
+
+
+def _take_by_hand(session: Session, device: KeyboardDevice, env: ArmEnv) -> str:
+    """One prepared take, driven by keys: returns "kept", "dropped" or "quit"."""
+    period_ns = round(env.control.robot.period_s * 1e9)
+    _say("ready: enter starts")
+    while session.state != "idle":
+        if session.state == "recording":
+            tick = session.tick()
+            if tick.stopped:
+                _say(
+                    f"stopped ({tick.stopped}) after {session.steps} steps, success: {session.success}. y keeps, n drops"
+                )
+            continue
+        # Nothing moves between takes: only keys are read, at the control rate.
+        env.control.arm.clock.sleep_until(env.control.arm.clock.now_ns() + period_ns)
+        for event in session.poll():
+            if event in ("quit", "lost"):
+                return "quit"
+            if event == "start" and session.state == "ready":
+                session.start()
+            elif event in ("success", "failure") and session.state == "review":
+                session.mark(event == "success")
+                _say(f"marked as {event}")
+            elif event == "keep" and session.state == "review":
+                session.keep()
+                return "kept"
+            elif event == "drop" and session.state == "review":
+                session.drop()
+                return "dropped"
+            elif event == "undo" and session.state == "ready" and session.kept:
+                session.drop()
+                _say(f"took back {session.undo()}")
+                return "undone"
+    return "dropped"
+
+
+def _seeds(dataset: Dataset, first: int) -> Iterator[int]:
+    """Seeds that no episode of the dataset used, from `first` on."""
+    used = {info.seed for info in dataset.infos().values()}
+    seed = max([first, *(known + 1 for known in used if known is not None and known >= first)])
+    while True:
+        yield seed
+        seed += 1
+
+
+def _report_recovery(dataset: Dataset) -> None:
+    found = dataset.recovery
+    if found.takes:
+        _say(
+            f"Recovered {len(found.takes)} interrupted takes into {dataset.path / 'recording'}: "
+            f"{', '.join(found.takes)}. Keep or drop them with: understudy dataset repair {dataset.path}"
+        )
+    for reason in found.unreadable.values():
+        _say(f"warning: {reason}")
+
+
+@contextmanager
+def _terminable() -> Iterator[None]:
+    """Let SIGTERM end a recording the way Ctrl-C does."""
+
+    def stop(number: int, frame: FrameType | None) -> None:
+        raise KeyboardInterrupt
+
+    previous = signal.signal(signal.SIGTERM, stop)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, previous)
+
+
+def _progress(quiet: bool) -> Progress:
+    return Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeRemainingColumn(),
+        console=Console(stderr=True),
+        disable=quiet or not sys.stderr.isatty(),
+    )
+
+
+def _say(text: str) -> None:
+    print(text, file=sys.stderr, flush=True)
+
+
+def _user() -> str:
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):
+        return "unknown"
