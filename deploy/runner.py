@@ -150,6 +150,10 @@ class Outcome:
         return self.ending == "success"
 
 
+def _nothing() -> None:
+    """Do nothing."""
+
+
 class _ShadowArm:
     """Lets everything through to an arm but commands: for rehearsing on an arm that somebody else moves."""
 
@@ -237,6 +241,7 @@ class SkillRunner:
         judge: Callable[[Values], bool] = lambda values: False,
         should_stop: Callable[[], str | None] = lambda: None,
         listen: Callable[[Tick], None] = lambda tick: None,
+        tell: Callable[[Ending, str], None] = lambda ending, why: None,
     ) -> Outcome:
         """Run one episode and leave the arm holding.
 
@@ -245,6 +250,7 @@ class SkillRunner:
             judge: whether an observation means success.
             should_stop: asked every tick; a sentence stops the episode, None goes on.
             listen: told of every decision.
+            tell: told why the episode has ended, after the first hold and before holding is repeated.
         """
         guard = Guard(self._arm, kinematics=self._kinematics)
         episode = _Episode(self._control(guard), guard)
@@ -261,7 +267,7 @@ class SkillRunner:
             self._hold(guard, normal=False)
             raise
         episode.ended_ns = guard.clock.now_ns()
-        held, trouble = self._hold(guard, normal=ending in NORMAL)
+        held, trouble = self._hold(guard, normal=ending in NORMAL, then=lambda: tell(ending, why))
         return self._outcome(episode, ending, why + trouble, held, self._familiar.clipped - clipped)
 
     def _drive(
@@ -312,7 +318,7 @@ class SkillRunner:
         action = np.asarray(self.policy.act(aligned.values))
         if action.shape != (spec.size,) or not np.all(np.isfinite(action)):
             raise PolicyFault(
-                f"The policy returned {action.tolist()}; expected {spec.size} finite numbers: {', '.join(spec.labels)}. "
+                f"The policy returned {action.tolist()}; expected {spec.size} finite numbers ({spec.name}). "
                 "Nothing of it is sent."
             )
         return spec.denormalise(action)
@@ -355,12 +361,18 @@ class SkillRunner:
         measured = episode.control.actions.encode(where, state)
         episode.action_errors.append(np.abs(requested - measured))
 
-    def _hold(self, guard: Guard, *, normal: bool) -> tuple[bool, str]:
+    def _hold(self, guard: Guard, *, normal: bool, then: Callable[[], None] = _nothing) -> tuple[bool, str]:
         """Hold once a period until the arm rests (at least `hold_s` after an ending that is not normal).
 
-        Returns (whether the last hold was accepted, what to add to the reason if none was).
+        Args:
+            guard: of the episode.
+            normal: whether the ending was.
+            then: called once, after the first hold: stopping comes before talking.
+
+        Returns (whether the last hold was accepted, what to add to the reason if it was not).
         """
         if self.config.shadow:
+            then()
             return False, ""
         period_ns = round(self.robot.period_s * 1e9)
         now_ns = guard.clock.now_ns()
@@ -373,6 +385,8 @@ class SkillRunner:
                 held, trouble = True, ""
             except UnderstudyError as error:
                 held, trouble = False, f" Holding failed too: {error}"
+            then()
+            then = _nothing
             if now_ns >= end_ns or (normal and held and guard.at_rest):
                 return held, trouble
             guard.clock.sleep_until(now_ns + period_ns)
