@@ -5,15 +5,18 @@ second and third differences inside the velocity, acceleration and jerk limits; 
 that stopping from any of them stays inside all of these. Smooth limiting is ruckig's.
 
 How: each period ruckig plans the fastest limited motion, to the target at rest or, for a command that carries a
-velocity (a step), to that velocity. The Guard accepts the state one period along it
-only if braking from there stays inside; otherwise it takes the next step of braking instead, which was checked one
-period before. So the arm can always stop (the viability argument of braking-based safety filters).
+velocity (a step), to that velocity. The Guard accepts the state one period along it only if a stop planned from there
+stays inside at every set point; otherwise it takes the next set point of the stop that was checked when the present
+state was accepted, and kept. So the arm can always stop (the viability argument of braking-based safety filters).
 """
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import ruckig
@@ -29,7 +32,8 @@ Vector = NDArray[np.float64]
 FIRST_JUMP_RAD = 0.35
 """The first command of an episode may ask for no more than this, on any joint, from where the arm stands."""
 SKIN_M = 0.001
-"""The box is kept this much smaller inside, so that what lies between the checked points of a stop stays in it too."""
+"""The box is kept this much smaller inside, so that what lies between two set points stays in it too."""
+ROUNDING_RAD = 1e-9
 CHANGED_RAD = 5e-3
 """A set point further than this from what was asked counts as changed."""
 
@@ -77,15 +81,15 @@ class Guard:
 
         Raises:
             InputError: the command has the wrong number of joints.
-            ArmFault: the first command of an episode asks for a jump.
+            ArmFault: the first command of an episode asks for a jump, or the arm's joints are unknown.
         """
-        asked = np.array(command.joint_position, np.float64)
-        if asked.shape != self._lower.shape:
-            raise InputError(
-                f"Command for {self._robot.name!r} has {asked.shape} joint positions; expected {self._lower.shape}, "
-                f"in the order {list(self._robot.joint_names)}."
-            )
-        if not np.all(np.isfinite(asked)) or not np.isfinite(command.gripper_position or 0.0):
+        asked = self._joint_numbers(command.joint_position, "positions")
+        velocity = command.joint_velocity
+        if velocity is not None:
+            velocity = self._joint_numbers(velocity, "velocities")
+        if not all(
+            np.all(np.isfinite(part)) for part in (asked, velocity, command.gripper_position) if part is not None
+        ):
             self.counts["not_finite"] += 1
             return self._brake()
         if not self._begun:
@@ -94,14 +98,18 @@ class Guard:
         if np.any(np.abs(target - asked) > CHANGED_RAD):
             self.counts["joint_position"] += 1
         before = self._motion.position
-        following = self._motion.follow(self._wanted_speed(command, asked, target), target)
-        if self._may_brake_from(following):
-            if np.any(np.abs(following[0] - target) > CHANGED_RAD):
-                self.counts["motion"] += 1
-        else:
+        plan = self._motion.follow(self._wanted_speed(velocity, asked, target), target)
+        if plan is None:
+            self.counts["motion"] += 1
+            self._motion.brake()
+        elif not self._stays_inside(plan):
             self.counts["workspace"] += 1
-            following = self._motion.braking()
-        return self._send(before, following, command.gripper_position)
+            self._motion.brake()
+        else:
+            self._motion.accept(plan)
+            if np.any(np.abs(self._motion.position - target) > CHANGED_RAD):
+                self.counts["motion"] += 1
+        return self._send(before, command.gripper_position)
 
     def hold(self) -> None:
         """Brake within the limits, then stay; call once a period until the arm rests, and as long after as you like."""
@@ -112,21 +120,29 @@ class Guard:
 
     @property
     def at_rest(self) -> bool:
-        """Whether the set point has stopped."""
-        return self._motion.at_rest
+        """Whether the set point has stopped, or none has been sent since the reset."""
+        return not self._begun or self._motion.at_rest
 
-    def _wanted_speed(self, command: Command, asked: Vector, target: Vector) -> Vector | None:
+    def _joint_numbers(self, values: NDArray[Any], what: str) -> Vector:
+        """A copy of a command's numbers (J,), refused by name when there are too few or too many."""
+        array = np.array(values, np.float64)
+        if array.shape != self._lower.shape:
+            raise InputError(
+                f"Command for {self._robot.name!r} has {array.shape} joint {what}; expected {self._lower.shape}, "
+                f"in the order {list(self._robot.joint_names)}."
+            )
+        return array
+
+    def _wanted_speed(self, velocity: Vector | None, asked: Vector, target: Vector) -> Vector | None:
         """The velocity a step asks for, none into a limit; None where the command is a place to come to rest at."""
-        if command.joint_velocity is None or not np.all(np.isfinite(command.joint_velocity)):
+        if velocity is None:
             return None
-        return np.where(asked == target, np.clip(command.joint_velocity, -self._speed, self._speed), 0.0)
+        return np.where(asked == target, np.clip(velocity, -self._speed, self._speed), 0.0)
 
     def _begin(self, asked: Vector) -> None:
         """Take the arm's measured position as the set point, and refuse a first command far from it."""
         seen = self.inner.observe()
-        if "joint_position" not in seen:
-            raise ArmFault("The arm has not reported its joint positions yet, so nothing may be sent; is it running?")
-        here = np.asarray(seen["joint_position"], np.float64)
+        here = self._measured(seen)
         jump = np.abs(asked - here)
         worst = int(np.argmax(jump))
         if jump[worst] > FIRST_JUMP_RAD:
@@ -139,15 +155,29 @@ class Guard:
         self._width = float(seen["gripper_position"][0]) if "gripper_position" in seen else None
         self._begun = True
 
+    def _measured(self, seen: Observation) -> Vector:
+        """The joints (J,) as the arm reports them, refused when it does not."""
+        if "joint_position" not in seen:
+            raise ArmFault("The arm has not reported its joint positions yet, so nothing may be sent; is it running?")
+        here = np.asarray(seen["joint_position"], np.float64)
+        if here.shape != self._lower.shape or not np.all(np.isfinite(here)):
+            raise ArmFault(
+                f"The arm reports joint positions {here.tolist()}; expected {len(self._lower)} finite numbers in rad, "
+                "so nothing may be sent. Check the arm's driver."
+            )
+        return here
+
     def _brake(self) -> Command:
         if not self._begun:
-            self._begin(np.asarray(self.inner.observe()["joint_position"], np.float64))
-        return self._send(self._motion.position, self._motion.braking(), None)
+            self._begin(self._measured(self.inner.observe()))
+        before = self._motion.position
+        self._motion.brake()
+        return self._send(before, None)
 
-    def _send(self, before: Vector, following: Sequence[Vector], asked_width: float | None) -> Command:
-        self._motion.accept(following)
-        velocity = (following[0] - before) / self._robot.period_s
-        return self.inner.send(Command(following[0].copy(), self._limit_width(asked_width), velocity))
+    def _send(self, before: Vector, asked_width: float | None) -> Command:
+        position = self._motion.position
+        velocity = (position - before) / self._robot.period_s
+        return self.inner.send(Command(position.copy(), self._limit_width(asked_width), velocity))
 
     def _limit_width(self, asked: float | None) -> float | None:
         """The gripper's set point: within its opening, no faster than its speed."""
@@ -163,16 +193,15 @@ class Guard:
         self._width = width
         return width
 
-    def _may_brake_from(self, state: Sequence[Vector]) -> bool:
-        """Whether a stop begun at `state` (position, velocity, acceleration) stays inside joint limits and workspace.
+    def _stays_inside(self, plan: _Plan) -> bool:
+        """Whether a plan's next set point, and the stop from there, stay inside joint limits and workspace.
 
         A tool that is already outside the box (the arm was found there) may move as long as it gets no further out.
         """
-        path = self._motion.stop_path(state)
-        if np.any(path < self._lower - 1e-9) or np.any(path > self._upper + 1e-9):
+        if np.any(plan.lowest < self._lower - ROUNDING_RAD) or np.any(plan.highest > self._upper + ROUNDING_RAD):
             return False
-        allowed = max(self._outside(self._motion.position), SKIN_M / 2)
-        return all(self._outside(joints) <= allowed + 1e-9 for joints in path)
+        allowed = max(self._outside(self._motion.position), SKIN_M / 2) + 1e-9
+        return all(self._outside(state.position) <= allowed for state in reversed(plan.states))
 
     def _outside(self, joints: Vector) -> float:
         """How far the tool is outside the workspace box, m; 0 inside."""
@@ -187,84 +216,103 @@ _STILL = 1e-9
 """Rounding: speeds (rad/s) and accelerations (rad/s^2) below this are zero."""
 
 
+@dataclass(frozen=True)
+class _State:
+    """Position, velocity and acceleration of the joints, each (J,)."""
+
+    position: Vector
+    velocity: Vector
+    acceleration: Vector
+
+
+@dataclass(frozen=True)
+class _Plan:
+    """The next state and then, one period apart, the states of a stop from there; the last one is at rest."""
+
+    states: tuple[_State, ...]
+    lowest: Vector
+    highest: Vector
+    """(J,) the joints' extremes over all of it, also between the states."""
+
+
 class _LimitedMotion:
-    """The set point's state (position, velocity, acceleration), and where ruckig can bring it in one period."""
+    """The set point's state, where ruckig can bring it in one period, and the stop that is left if it cannot go on."""
 
     def __init__(self, robot: RobotDescription) -> None:
         size = len(robot.joints)
         self._period_s = robot.period_s
         self._planner = ruckig.Ruckig(size)
-        self._plan = ruckig.Trajectory(size)
+        self._trajectory = ruckig.Trajectory(size)
         self._input = ruckig.InputParameter(size)
         self._input.max_velocity = robot.joint_array("velocity").tolist()
         self._input.max_acceleration = robot.joint_array("acceleration").tolist()
         self._input.max_jerk = robot.joint_array("jerk").tolist()
         self._input.target_acceleration = [0.0] * size
-        self._state: tuple[Vector, Vector, Vector] = (robot.home, np.zeros(size), np.zeros(size))
+        self.set(robot.home)
 
     @property
     def position(self) -> Vector:
-        return self._state[0]
+        return self._state.position
 
     @property
     def at_rest(self) -> bool:
-        return not np.any(np.abs(self._state[1]) > 1e-6) and not np.any(np.abs(self._state[2]) > 1e-6)
+        return not np.any(np.abs(self._state.velocity) > 1e-6) and not np.any(np.abs(self._state.acceleration) > 1e-6)
 
     def set(self, position: Vector) -> None:
-        self._state = (np.array(position), np.zeros_like(position), np.zeros_like(position))
+        """Stand still at `position`."""
+        self._state = _State(np.array(position), np.zeros_like(position), np.zeros_like(position))
+        self._stop: tuple[_State, ...] = ()
 
-    def accept(self, state: Sequence[Vector]) -> None:
-        position, velocity, acceleration = state
-        self._state = (position, velocity, acceleration)
+    def accept(self, plan: _Plan) -> None:
+        """Go to a plan's next state, and keep the stop that follows it."""
+        self._state, *stop = plan.states
+        self._stop = tuple(stop)
 
-    def follow(self, velocity: Vector | None, target: Vector) -> tuple[Vector, Vector, Vector]:
-        """The state one period on: along the fastest change to `velocity`, or the fastest way to rest at `target`."""
+    def brake(self) -> None:
+        """Go one period along the stop that was kept; stay where it ended."""
+        if self._stop:
+            self._state, self._stop = self._stop[0], self._stop[1:]
+
+    def follow(self, velocity: Vector | None, target: Vector) -> _Plan | None:
+        """One period along the fastest change to `velocity`, or the fastest way to rest at `target`, and a stop.
+
+        None where ruckig finds no such motion.
+        """
         if velocity is None:
             self._input.control_interface = ruckig.ControlInterface.Position
             self._input.target_position = target.tolist()
             velocity = np.zeros_like(target)
         else:
             self._input.control_interface = ruckig.ControlInterface.Velocity
-        self._input.target_velocity = velocity.tolist()
-        self._calculate(self._state)
-        return self._at(self._period_s)
-
-    def braking(self) -> tuple[Vector, Vector, Vector]:
-        """The state one period along the fastest stop."""
-        self._calculate_stop(self._state)
-        return self._at(self._period_s)
-
-    def stop_path(self, state: Sequence[Vector]) -> Vector:
-        """(4, J) joints at the beginning, two points between, and the end of the fastest stop from `state`."""
-        self._calculate_stop(state)
-        end = self._plan.duration
-        return np.array([state[0], *(self._plan.at_time(end * part)[0] for part in (0.35, 0.7, 1.0))])
-
-    def _calculate_stop(self, state: Sequence[Vector]) -> None:
+        if not self._calculate(self._state, velocity):
+            return None
+        following = self._at(self._period_s)
         self._input.control_interface = ruckig.ControlInterface.Velocity
-        self._input.target_velocity = [0.0] * len(self._state[0])
-        self._calculate(state)
+        if not self._calculate(following, np.zeros_like(target)):
+            return None
+        periods = math.ceil(self._trajectory.duration / self._period_s)
+        stop = (self._at(self._period_s * (index + 1)) for index in range(periods))
+        extremes = self._trajectory.position_extrema
+        lowest, highest = (np.array([getattr(one, end) for one in extremes]) for end in ("min", "max"))
+        return _Plan((following, *stop), lowest, highest)
 
-    def _calculate(self, state: Sequence[Vector]) -> None:
-        position, velocity, acceleration = state
-        self._input.current_position = position.tolist()
-        self._input.current_velocity = velocity.tolist()
-        self._input.current_acceleration = acceleration.tolist()
+    def _calculate(self, state: _State, velocity: Vector) -> bool:
+        self._input.target_velocity = velocity.tolist()
+        self._input.current_position = state.position.tolist()
+        self._input.current_velocity = state.velocity.tolist()
+        self._input.current_acceleration = state.acceleration.tolist()
         for synchronization in _SYNCHRONIZATIONS:
             self._input.synchronization = synchronization
             try:
-                self._planner.calculate(self._input, self._plan)
+                self._planner.calculate(self._input, self._trajectory)
             except ruckig.RuckigError:
                 continue
-            return
-        raise ArmFault(
-            f"No limited motion was found from {position.round(3).tolist()} rad at "
-            f"{velocity.round(3).tolist()} rad/s; hold the arm and reset."
-        )
+            return True
+        return False
 
-    def _at(self, time_s: float) -> tuple[Vector, Vector, Vector]:
-        position, velocity, acceleration = self._plan.at_time(time_s)
-        return np.array(position), _snap(velocity), _snap(acceleration)
+    def _at(self, time_s: float) -> _State:
+        position, velocity, acceleration = self._trajectory.at_time(time_s)
+        return _State(np.array(position), _snap(velocity), _snap(acceleration))
 
 
 def _snap(values: Sequence[float]) -> Vector:

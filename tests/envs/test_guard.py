@@ -1,0 +1,295 @@
+"""Whatever is commanded, what the Guard sends stays inside every limit, and can stop."""
+
+from __future__ import annotations
+
+import itertools
+
+import numpy as np
+import pytest
+from envs_support import EchoArm, adversary
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from understudy.envs.arms.arm import Command, Start
+from understudy.envs.arms.guard import FIRST_JUMP_RAD, Guard
+from understudy.envs.arms.kinematics import Kinematics
+from understudy.envs.arms.robot import RobotDescription, load_robot
+from understudy.errors import ArmFault, InputError
+
+PANDA = load_robot("panda")
+RELATIVE = 1e-6
+"""Rounding of finite differences, relative to the limit."""
+
+
+def variant(robot: RobotDescription, rate_hz: float, jerk_scale: float, acceleration_scale: float = 1.0):
+    """The same robot at another rate, and slower to change its motion: longer stops, so more to foresee."""
+    joints = tuple(
+        joint.model_copy(
+            update={"jerk": joint.jerk * jerk_scale, "acceleration": joint.acceleration * acceleration_scale}
+        )
+        for joint in robot.joints
+    )
+    return robot.model_copy(update={"rate_hz": rate_hz, "joints": joints})
+
+
+def assert_limited(robot: RobotDescription, first: np.ndarray, sent: list[Command]) -> None:
+    """The promise: from standing at `first`, everything sent is inside the limits of `robot`."""
+    path = np.array([first] * 3 + [command.joint_position for command in sent])
+    assert np.all(np.isfinite(path))
+    assert np.all(path >= robot.joint_array("lower") - 1e-8)
+    assert np.all(path <= robot.joint_array("upper") + 1e-8)
+    for order, limit in enumerate(("velocity", "acceleration", "jerk"), start=1):
+        largest = np.abs(np.diff(path, n=order, axis=0)).max(axis=0) * robot.rate_hz**order
+        assert np.all(largest <= robot.joint_array(limit) * (1 + RELATIVE)), (limit, largest)
+    kinematics = Kinematics(robot)
+    tool = np.array([kinematics.tool_position(joints) for joints in path])
+    assert np.all(tool >= np.array(robot.workspace.low))
+    assert np.all(tool <= np.array(robot.workspace.high))
+    widths = [command.gripper_position for command in sent if command.gripper_position is not None]
+    if robot.gripper and widths:
+        assert 0.0 <= min(widths)
+        assert max(widths) <= robot.gripper.width
+        assert np.abs(np.diff([0.0, *widths])).max(initial=0.0) <= robot.gripper.speed / robot.rate_hz + 1e-12
+
+
+def attack(robot: RobotDescription, seed: int, count: int) -> tuple[Guard, EchoArm]:
+    arm = EchoArm(robot)
+    guard = Guard(arm, kinematics=Kinematics(robot))
+    first = arm.position
+    for command in itertools.islice(adversary(robot, arm, np.random.default_rng(seed)), count):
+        try:
+            guard.send(command)
+        except ArmFault as fault:
+            assert "first command" in str(fault)  # noqa: PT017 - only a jump before the episode began may be refused
+            assert not arm.sent
+    assert len(arm.sent) > count - 50
+    assert_limited(robot, first, arm.sent)
+    return guard, arm
+
+
+ROBOTS = {
+    "panda": PANDA,
+    "panda, soft": variant(PANDA, 20.0, 0.1),
+    "panda, soft and heavy": variant(PANDA, 20.0, 0.02, 0.3),
+    "panda, 100 Hz": variant(PANDA, 100.0, 0.2),
+    "kuka, 10 Hz": variant(load_robot("kuka_iiwa"), 10.0, 0.3),
+}
+
+
+@pytest.mark.parametrize("name", ROBOTS)
+@pytest.mark.parametrize("seed", range(3))
+def test_no_command_gets_past_any_limit(name: str, seed: int):
+    guard, _ = attack(ROBOTS[name], seed, 2000)
+    assert {"joint_position", "motion", "workspace", "not_finite"} <= set(guard.counts)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1800)
+def test_a_million_commands_do_not_get_past_any_limit():
+    for seed, robot in zip(range(100), itertools.cycle(ROBOTS.values()), strict=False):
+        attack(robot, 1000 + seed, 10_000)
+
+
+@given(
+    seed=st.integers(0, 2**32 - 1),
+    rate=st.sampled_from([5.0, 20.0, 60.0, 250.0]),
+    jerk=st.floats(0.02, 2.0),
+    acceleration=st.floats(0.1, 2.0),
+    half=st.floats(0.05, 0.3),
+)
+@settings(max_examples=25, deadline=None)
+def test_limits_hold_for_any_limits_and_box(seed: int, rate: float, jerk: float, acceleration: float, half: float):
+    robot = variant(PANDA, rate, jerk, acceleration)
+    tool = Kinematics(robot).tool_position(robot.home)
+    box = {"low": tuple(tool - half), "high": tuple(tool + half)}
+    attack(robot.model_copy(update={"workspace": robot.workspace.model_copy(update=box)}), seed, 150)
+
+
+@given(seed=st.integers(0, 2**32 - 1), count=st.integers(1, 60))
+@settings(max_examples=40, deadline=None)
+def test_hold_comes_to_rest_inside_all_limits_from_any_motion(seed: int, count: int):
+    robot = ROBOTS["panda, soft"]
+    guard, arm = attack(robot, seed, count + 50)
+    moved = len(arm.sent)
+    for _ in range(200):
+        if guard.at_rest:
+            break
+        guard.hold()
+    assert guard.at_rest
+    # the slowest joint from full speed, with the time its acceleration takes to build up and fade, and a margin of 2
+    longest_s = 2 * np.max(robot.joint_array("velocity") / robot.joint_array("acceleration")) + 2 * np.max(
+        robot.joint_array("acceleration") / robot.joint_array("jerk")
+    )
+    assert len(arm.sent) - moved <= longest_s * robot.rate_hz + 2
+    rest = arm.position
+    for _ in range(4):
+        guard.hold()
+        assert arm.position == pytest.approx(rest, abs=1e-7)
+    assert_limited(robot, robot.home, arm.sent)
+
+
+def test_hold_before_anything_was_sent_is_the_arms_own_and_the_guard_is_at_rest():
+    arm = EchoArm(PANDA)
+    guard = Guard(arm)
+    guard.hold()
+    assert (arm.holds, arm.sent, guard.at_rest) == (1, [], True)
+
+
+def test_a_guard_reset_in_motion_is_at_rest():
+    arm = EchoArm(PANDA)
+    guard = Guard(arm)
+    for _ in range(5):
+        guard.send(Command(arm.position + 0.05, None, np.ones(7)))
+    assert not guard.at_rest
+    guard.reset(Start(PANDA.home))
+    assert guard.at_rest
+
+
+def test_the_callers_arrays_stay_as_they_are():
+    arm = EchoArm(PANDA)
+    guard = Guard(arm)
+    position, velocity = PANDA.home + 0.2, np.full(7, 50.0)
+    kept = position.copy(), velocity.copy()
+    sent = guard.send(Command(position, 0.5, velocity))
+    assert np.array_equal(position, kept[0])
+    assert np.array_equal(velocity, kept[1])
+    assert not np.shares_memory(sent.joint_position, position)
+    sent.joint_position[:] = 99.0  # and what was returned is not the Guard's own state either
+    assert np.all(np.abs(guard.send(Command(PANDA.home)).joint_position) < 4.0)
+
+
+@pytest.mark.parametrize(
+    "bad",
+    [
+        Command(np.full(7, np.nan)),
+        Command(PANDA.home + [0, 0, np.inf, 0, 0, 0, 0]),
+        Command(PANDA.home, float("nan")),
+        Command(PANDA.home, None, np.full(7, np.nan)),
+    ],
+    ids=["position", "infinite", "gripper", "velocity"],
+)
+def test_what_is_not_finite_brakes_and_is_counted(bad: Command):
+    arm = EchoArm(PANDA)
+    guard = Guard(arm)
+    for _ in range(6):
+        guard.send(Command(arm.position + 0.02, 0.04, np.full(7, 0.4)))
+    before = guard.counts["not_finite"]
+    speeds = [np.abs(guard.send(bad).joint_velocity).max() for _ in range(12)]
+    assert guard.counts["not_finite"] == before + 12
+    assert speeds[0] > 0.0
+    assert speeds[-1] == 0.0
+    assert guard.at_rest
+    assert_limited(PANDA, PANDA.home, arm.sent)
+
+
+def test_what_is_not_finite_as_the_first_command_leaves_the_arm_where_it_is():
+    arm = EchoArm(PANDA)
+    sent = Guard(arm).send(Command(np.full(7, np.nan)))
+    assert np.array_equal(sent.joint_position, PANDA.home)
+
+
+@pytest.mark.parametrize("shape", [(6,), (8,), (), (7, 1)])
+def test_wrong_shapes_are_refused(shape: tuple[int, ...]):
+    guard = Guard(EchoArm(PANDA))
+    with pytest.raises(InputError, match=r"'panda' has .* joint positions; expected \(7,\), in the order"):
+        guard.send(Command(np.zeros(shape)))
+    with pytest.raises(InputError, match=r"'panda' has .* joint velocities; expected \(7,\)"):
+        guard.send(Command(PANDA.home, None, np.zeros(shape)))
+
+
+def test_a_first_jump_is_refused_by_name_and_nothing_is_sent():
+    arm = EchoArm(PANDA)
+    guard = Guard(arm)
+    far = PANDA.home + [0, 0, 0, FIRST_JUMP_RAD + 0.01, 0, 0, 0]
+    with pytest.raises(
+        ArmFault, match=r"first command asks joint 3 \('panda_joint4'\) to go to -2\.040 rad from -2\.4"
+    ):
+        guard.send(Command(far))
+    assert arm.sent == []
+    guard.send(Command(PANDA.home))  # a sane one may still begin
+    guard.send(Command(far))  # and later on a far target is approached within limits
+    guard.reset(Start(PANDA.home))
+    with pytest.raises(ArmFault, match="first command"):
+        guard.send(Command(far))
+
+
+@pytest.mark.parametrize("reported", [np.full(7, np.nan), np.zeros(6)], ids=["nan", "short"])
+def test_an_arm_that_does_not_know_where_it_stands_is_not_commanded(reported: np.ndarray):
+    arm = EchoArm(PANDA)
+    arm.position = reported
+    for command in (Command(PANDA.home), Command(np.full(7, np.nan))):
+        with pytest.raises(ArmFault, match="reports joint positions .*; expected 7 finite numbers"):
+            Guard(arm).send(command)
+    assert arm.sent == []
+
+
+def test_the_gripper_moves_no_faster_than_it_can_and_none_leaves_it():
+    arm = EchoArm(PANDA)
+    guard = Guard(arm)
+    widths = [guard.send(Command(PANDA.home, 1.0)).gripper_position for _ in range(12)]
+    assert widths[:3] == pytest.approx([0.01, 0.02, 0.03])  # 0.2 m/s at 20 Hz
+    assert widths[-1] == PANDA.gripper.width
+    assert guard.counts["gripper"] == 12
+    assert guard.send(Command(PANDA.home)).gripper_position is None
+    assert guard.send(Command(PANDA.home, 0.0)).gripper_position == pytest.approx(0.07)
+
+
+@given(direction=st.lists(st.floats(-1, 1), min_size=7, max_size=7), speed=st.floats(0.05, 0.6))
+@settings(max_examples=40, deadline=None)
+def test_steps_at_moderate_speed_are_followed_exactly(direction: list[float], speed: float):
+    arm = EchoArm(PANDA)
+    guard = Guard(arm)
+    velocity = speed * np.array(direction)
+    step = velocity * PANDA.period_s
+    before = arm.position
+    for tick in range(8):
+        sent = guard.send(Command(arm.position + step, None, velocity))
+        if tick >= 4:  # the motion has reached its speed
+            assert sent.joint_position - before == pytest.approx(step, abs=1e-9)
+            assert sent.joint_velocity == pytest.approx(velocity, abs=1e-7)
+        before = sent.joint_position
+    assert guard.counts["motion"] <= 2  # while it sped up
+
+
+def test_a_place_is_reached_and_kept():
+    arm = EchoArm(PANDA)
+    guard = Guard(arm)
+    guard.send(Command(PANDA.home))
+    place = PANDA.home + [0.5, 0.2, -0.4, -0.2, 0.3, 0.1, -0.6]
+    for _ in range(40):
+        guard.send(Command(place))
+    assert arm.position == pytest.approx(place, abs=1e-9)
+    assert guard.at_rest
+
+
+def test_a_tool_found_outside_the_box_may_come_back_and_goes_no_further_out():
+    kinematics = Kinematics(PANDA)
+    tool = kinematics.tool_position(PANDA.home)
+    above = PANDA.workspace.model_copy(update={"low": (0.2, -0.5, tool[2] + 0.05)})
+    robot = PANDA.model_copy(update={"workspace": above})
+    arm = EchoArm(robot)
+    guard = Guard(arm)
+
+    def depth() -> float:
+        return tool[2] + 0.05 - kinematics.tool_position(arm.position)[2]
+
+    assert depth() == pytest.approx(0.05)
+    up, down = robot.home + [0, -0.3, 0, 0, 0, 0, 0], robot.home + [0, 0.3, 0, 0, 0, 0, 0]
+    for _ in range(20):
+        guard.send(Command(down))
+        assert depth() <= 0.05 + 1e-6
+    for _ in range(40):
+        guard.send(Command(up))
+    assert depth() < 0.0
+
+
+def test_what_was_sent_is_what_the_arm_got():
+    arm = EchoArm(PANDA)
+    guard = Guard(arm)
+    for command in itertools.islice(adversary(PANDA, arm, np.random.default_rng(5)), 200):
+        try:
+            sent = guard.send(command)
+        except ArmFault:
+            continue
+        assert sent is arm.sent[-1]
+        assert guard.observe()["joint_position"] == pytest.approx(sent.joint_position)

@@ -1,0 +1,90 @@
+"""An arm that does at once what it is told, and commands that try to break it, for the tests of `envs/`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+from numpy.typing import NDArray
+
+from understudy.envs.arms.arm import Command, Observation, Start
+from understudy.envs.arms.clock import VirtualClock
+from understudy.envs.arms.robot import RobotDescription
+
+Vector = NDArray[np.float64]
+
+
+class EchoArm:
+    """Stands where it was last sent, and keeps everything it was sent."""
+
+    def __init__(self, robot: RobotDescription) -> None:
+        self.robot = robot
+        self.clock = VirtualClock()
+        self.position = robot.home
+        self.width = 0.0
+        self.sent: list[Command] = []
+        self.holds = 0
+
+    def describe(self) -> RobotDescription:
+        return self.robot
+
+    def observe(self) -> Observation:
+        values = {"joint_position": self.position.copy(), "joint_velocity": np.zeros(len(self.position))}
+        if self.robot.gripper:
+            values["gripper_position"] = np.array([self.width])
+        return Observation(values, dict.fromkeys(values, self.clock.now_ns()))
+
+    def send(self, command: Command) -> Command:
+        self.sent.append(command)
+        self.position = command.joint_position.copy()
+        if command.gripper_position is not None:
+            self.width = command.gripper_position
+        return command
+
+    def hold(self) -> None:
+        self.holds += 1
+
+    def reset(self, start: Start) -> Observation:
+        self.position = np.array(start.joint_position, np.float64)
+        if start.gripper_position is not None:
+            self.width = start.gripper_position
+        return self.observe()
+
+    def close(self) -> None:
+        pass
+
+
+def adversary(robot: RobotDescription, arm: EchoArm, rng: np.random.Generator) -> Iterator[Command]:
+    """Commands without end that change their manner every few periods: jumps, extremes, floods of velocity, NaN."""
+    lower, upper, speed = robot.joint_array("lower"), robot.joint_array("upper"), robot.joint_array("velocity")
+    size, period_s = len(lower), robot.period_s
+    while True:
+        manner = rng.integers(0, 9)
+        place = rng.uniform(lower - 1.0, upper + 1.0)
+        direction = rng.uniform(-1.0, 1.0, size)
+        for tick in range(int(rng.integers(1, 30))):
+            here, velocity = arm.position, None
+            if manner == 0:  # a new place each tick
+                target = rng.uniform(lower - 1.0, upper + 1.0)
+            elif manner == 1:  # from one end to the other
+                target = np.where((tick + np.arange(size)) % 2 == 0, lower, upper) * rng.choice([1.0, 1.5])
+            elif manner == 2:  # steps at full speed, straight on
+                velocity = np.sign(direction) * speed
+                target = here + velocity * period_s
+            elif manner == 3:  # steps far faster than allowed, in changing directions
+                velocity = rng.uniform(-4.0, 4.0, size) * speed
+                target = here + velocity * period_s
+            elif manner == 4:  # a velocity that has nothing to do with the place
+                velocity, target = direction * speed, place
+            elif manner == 5:  # not numbers
+                target = np.where(rng.random(size) < 0.3, rng.choice([np.nan, np.inf, -np.inf, 1e300]), here)
+                velocity = rng.choice([0.0, np.nan]) * np.ones(size) if tick % 2 else None
+            elif manner == 6:  # a shiver around here
+                target = here + rng.normal(0.0, 1e-3, size)
+            elif manner == 7:  # stay at a far place
+                target = place
+            else:  # flip the velocity every tick
+                velocity = (-1.0) ** tick * direction * speed
+                target = here + velocity * period_s
+            width = rng.choice([None, 0.0, 0.04, 0.3, -1.0, float("nan")], p=[0.3, 0.2, 0.2, 0.1, 0.1, 0.1])
+            yield Command(target, width, velocity)
