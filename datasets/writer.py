@@ -125,6 +125,8 @@ class EpisodeWriter:
         """Steps handed over."""
         self.written = 0
         """Steps on disk: what a kill at this instant would leave."""
+        self._last_ns = -1
+        self._keys = set(observation)
         self._error: BaseException | None = None
         self._queue: queue.Queue[Step | None] = queue.Queue(QUEUE_STEPS)
         self._lock = LiveLock(path)
@@ -142,9 +144,11 @@ class EpisodeWriter:
         """Hand a step over; copies it and returns at once.
 
         Raises:
-            RecordingError: an earlier step could not be written, or the disk is too far behind.
+            RecordingError: an earlier step could not be written, the disk is too far behind, or the step would make
+                the episode unreadable (not finite, out of order, other keys); it is then left out.
         """
         self._raise_failure()
+        self._require_sound(step)
         copied = Step(
             step.tick_ns,
             *(np.array(getattr(step, channel), np.float64) for channel in CHANNELS),
@@ -161,6 +165,7 @@ class EpisodeWriter:
                 "this rate. What was written so far is kept."
             ) from None
         self.steps += 1
+        self._last_ns = copied.tick_ns
 
     def finish(self, info: EpisodeInfo | None = None, streams: Mapping[str, Stream] | None = None) -> Path:
         """End the episode and return its file, now a complete take that can be committed.
@@ -199,6 +204,19 @@ class EpisodeWriter:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.release()
+
+    def _require_sound(self, step: Step) -> None:
+        """Refuse what would make the whole episode unreadable afterwards."""
+        where = f"{self.path}: step {self.steps}"
+        if step.tick_ns <= self._last_ns:
+            raise RecordingError(f"{where} is stamped {step.tick_ns} ns, not after the one before it.")
+        if set(step.next_observation) != self._keys:
+            odd = sorted(set(step.next_observation) ^ self._keys)
+            raise RecordingError(f"{where} has other observations than the first one; these differ: {odd}.")
+        numbers = {key: value for key, value in step.next_observation.items() if not is_image(key)}
+        for name, value in {**{channel: getattr(step, channel) for channel in CHANNELS}, **numbers}.items():
+            if not np.all(np.isfinite(value)):
+                raise RecordingError(f"{where}: {name} has a value that is not finite.")
 
     def _stop(self) -> None:
         if self._thread.is_alive():

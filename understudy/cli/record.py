@@ -197,9 +197,8 @@ def _take_by_hand(session: Session, device: KeyboardDevice, env: ArmEnv) -> str:
         if session.state == "recording":
             tick = session.tick()
             if tick.stopped:
-                _say(
-                    f"stopped ({tick.stopped}) after {session.steps} steps, success: {session.success}. y keeps, n drops"
-                )
+                verdict = "success" if session.success else "no success"
+                _say(f"stopped ({tick.stopped}) after {session.steps} steps, {verdict}: y keeps, n drops")
             continue
         # Nothing moves between takes: only keys are read, at the control rate.
         env.control.arm.clock.sleep_until(env.control.arm.clock.now_ns() + period_ns)

@@ -1,0 +1,265 @@
+"""`understudy dataset ...`: look into a dataset, check it, and put right what a crash or a person did.
+
+This module owns tables and JSON; what they say comes from `datasets/`.
+"""
+
+from __future__ import annotations
+
+import collections
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import h5py
+import tyro
+from rich.console import Console
+from rich.progress import Progress
+from rich.table import Table
+from rich.text import Text
+
+from understudy.datasets.checks import LEVELS, Report, as_dict, check_dataset
+from understudy.datasets.store import Dataset, Summary
+from understudy.errors import DatasetError
+
+__all__ = ["DatasetCheck", "DatasetDrop", "DatasetInfo", "DatasetRepair", "DatasetRestore"]
+
+_STYLES = {"ok": "green", "warn": "yellow", "fail": "bold red"}
+
+
+@dataclass(frozen=True)
+class DatasetInfo:
+    """Say what a dataset holds: episodes, outcomes, operators, observations and actions.
+
+    Example:
+        understudy dataset info demos/lift
+        understudy dataset info demos/lift --json | python -m json.tool
+    """
+
+    directory: tyro.conf.Positional[Path]
+    """The dataset's folder."""
+    json: bool = False
+    """Print one JSON object for programs."""
+
+    def run(self) -> int:
+        dataset = Dataset.open(self.directory)
+        facts, damaged = _facts(dataset)
+        if self.json:
+            print(json.dumps(facts, indent=2))
+        else:
+            Console(soft_wrap=True).print(_facts_table(facts))
+            for reason in damaged:
+                print(f"damaged: {reason}")
+        return 0
+
+
+@dataclass(frozen=True)
+class DatasetCheck:
+    """Answer "may I train on this?": every episode is judged ok, warn or fail, with reasons.
+
+    Leaves with 0 when it may, with 1 when an episode (or the whole) fails, and with 2 when there is no dataset.
+
+    Example:
+        understudy dataset check demos/lift
+        understudy dataset check demos/lift --picture lift.png
+        understudy dataset check demos/lift --json | python -m json.tool
+    """
+
+    directory: tyro.conf.Positional[Path]
+    """The dataset's folder."""
+    json: bool = False
+    """Print one JSON object for programs."""
+    picture: Path | None = None
+    """Also draw it into this file (png, svg or pdf)."""
+
+    def run(self) -> int:
+        dataset = Dataset.open(self.directory)
+        with Progress(console=Console(stderr=True), transient=True, disable=self.json) as progress:
+            bar = progress.add_task("checking", total=len(dataset))
+            report = check_dataset(dataset, progress=lambda done: progress.update(bar, completed=done))
+        if self.picture is not None:
+            from understudy.datasets.pictures import draw_report  # matplotlib: not needed for the table
+
+            count = len(report.episodes)
+            draw_report(report, self.picture, f"{dataset.task} on {dataset.robot}: {count} episodes")
+        if self.json:
+            print(json.dumps(as_dict(report), indent=2))
+        else:
+            _print_report(report)
+        return 0 if report.trainable else 1
+
+
+@dataclass(frozen=True)
+class DatasetRepair:
+    """Recover what a crash left, and decide about takes that wait.
+
+    Interrupted recordings become takes, an index that is behind is brought up to date, and a lost index is made
+    again from the episodes. Without --takes the takes are listed and left alone.
+
+    Example:
+        understudy dataset repair demos/lift
+        understudy dataset repair demos/lift --takes keep
+    """
+
+    directory: tyro.conf.Positional[Path]
+    """The dataset's folder."""
+    takes: Literal["list", "keep", "drop"] = "list"
+    """What becomes of the takes that nobody has decided about."""
+
+    def run(self) -> int:
+        lost = not (self.directory / "dataset.hdf5").exists() and (self.directory / "episodes").is_dir()
+        dataset = Dataset.rebuild(self.directory) if lost else Dataset.open(self.directory)
+        found = dataset.recovery
+        print(f"{dataset.path}: {len(dataset)} episodes, {'index made again' if lost else 'index in order'}")
+        print(
+            f"brought into the index: {len(found.linked)}; taken out of it, their files are gone: {len(found.unlinked)}"
+        )
+        for reason in found.unreadable.values():
+            print(f"cannot be recovered: {reason}")
+        for id in dataset.takes():
+            print(f"take {id}: {self._decide(dataset, id)}")
+        return 1 if found.unreadable else 0
+
+    def _decide(self, dataset: Dataset, id: str) -> str:
+        if self.takes == "keep":
+            dataset.commit(dataset.take_file(id))
+            return "kept"
+        if self.takes == "drop":
+            dataset.discard(id)
+            return "in the trash"
+        return f"waiting in {dataset.take_file(id)}; decide with --takes keep or --takes drop"
+
+
+@dataclass(frozen=True)
+class DatasetDrop:
+    """Move episodes to the dataset's trash, by id; `dataset restore` brings them back.
+
+    Example:
+        understudy dataset drop demos/lift 20261121-101500-a1b2c3
+    """
+
+    directory: tyro.conf.Positional[Path]
+    """The dataset's folder."""
+    ids: Annotated[tyro.conf.Positional[tuple[str, ...]], tyro.conf.arg(metavar="ID ...")]
+    """Episodes, as `dataset check` names them."""
+
+    def run(self) -> int:
+        dataset = Dataset.open(self.directory)
+        for id in self.ids:
+            dataset.drop(id)
+            print(f"dropped {id}")
+        return 0
+
+
+@dataclass(frozen=True)
+class DatasetRestore:
+    """Bring dropped episodes back, by id.
+
+    Example:
+        understudy dataset restore demos/lift 20261121-101500-a1b2c3
+    """
+
+    directory: tyro.conf.Positional[Path]
+    """The dataset's folder."""
+    ids: Annotated[tyro.conf.Positional[tuple[str, ...]], tyro.conf.arg(metavar="ID ...")]
+    """Episodes in the trash."""
+
+    def run(self) -> int:
+        dataset = Dataset.open(self.directory)
+        for id in self.ids:
+            dataset.restore(id)
+            print(f"restored {id}")
+        return 0
+
+
+def _facts(dataset: Dataset) -> tuple[dict[str, Any], list[str]]:
+    """What a dataset holds as plain data, and the reasons why some episodes cannot be read."""
+    summaries: list[Summary] = []
+    damaged: list[str] = []
+    for id in dataset.ids:
+        try:
+            summaries.append(dataset.summary(id))
+        except DatasetError as error:
+            damaged.append(str(error))
+    infos = [summary.info for summary in summaries]
+    verdicts = {True: "success", False: "failure", None: "not judged"}
+    size = sum(file.stat().st_size for file in dataset.path.glob("episodes/*.hdf5"))
+    facts: dict[str, Any] = {
+        "path": str(dataset.path),
+        "robot": dataset.robot,
+        "task": dataset.task,
+        "episodes": len(dataset),
+        "damaged": damaged,
+        "steps": sum(summary.steps for summary in summaries),
+        "seconds": round(sum(summary.steps / summary.info.rate_hz for summary in summaries), 1),
+        "outcomes": dict(collections.Counter(verdicts[info.success] for info in infos)),
+        "operators": dict(collections.Counter(info.operator for info in infos)),
+        "devices": dict(collections.Counter(info.device for info in infos)),
+        "megabytes": round(size / 1e6, 2),
+        "takes": list(dataset.takes()),
+        "dropped": list(dataset.dropped),
+        "splits": {name: len(ids) for name, ids in dataset.splits().items()},
+    }
+    if summaries:
+        first = summaries[0]
+        spec = first.info.action_spec
+        numbers = zip(spec.labels, spec.units, spec.low, spec.high, strict=True)
+        facts["rate_hz"] = first.info.rate_hz
+        facts["actions"] = {
+            "space": spec.name,
+            "channel": first.info.actions,
+            "numbers": [f"{label} [{low:g}, {high:g}] {unit}" for label, unit, low, high in numbers],
+        }
+        facts["observations"] = _observation_shapes(dataset.file(first.id))
+    if not damaged:
+        facts["checksum"] = dataset.checksum()
+    return facts, damaged
+
+
+def _observation_shapes(file: Path) -> dict[str, str]:
+    with h5py.File(file, "r") as opened:
+        group = opened["episode/final_obs"]
+        return {key: f"{group[key].dtype}{list(group[key].shape)}" for key in group}
+
+
+def _facts_table(facts: dict[str, Any]) -> Table:
+    table = Table(show_header=False, box=None, padding=(0, 2), title=f"{facts['task']} on {facts['robot']}")
+    table.title_justify = "left"
+    table.add_column()
+    table.add_column(overflow="fold")
+    for name, value in facts.items():
+        if name in ("robot", "task") or (name in ("damaged", "takes", "dropped", "splits") and not value):
+            continue
+        table.add_row(name, Text(_plain(value)))
+    return table
+
+
+def _plain(value: object) -> str:
+    if isinstance(value, dict):
+        return "\n".join(f"{name}: {_plain(inner)}" for name, inner in value.items())
+    if isinstance(value, list):
+        return ", ".join(map(str, value))
+    return str(value)
+
+
+def _print_report(report: Report) -> None:
+    console = Console(soft_wrap=False)
+    table = Table(box=None, padding=(0, 1), header_style="bold")
+    for heading in ("#", "episode", "verdict", "steps", "s", "success", "idle", "lag", "why"):
+        table.add_column(heading, justify="right" if heading in ("#", "steps", "s", "idle", "lag") else "left")
+    for index, verdict in enumerate(report.episodes):
+        measures = verdict.measures
+        numbers = ["", "", "?", "", ""]
+        if measures is not None:
+            success = {True: "yes", False: "no", None: "?"}[measures.success]
+            lag = "" if measures.lag_ticks is None else str(measures.lag_ticks)
+            numbers = [str(measures.steps), f"{measures.duration_s:.1f}", success, f"{measures.idle:.0%}", lag]
+        why = "\n".join(f"{finding.check}: {finding.text}" for finding in verdict.findings)
+        style = _STYLES[verdict.level]
+        table.add_row(str(index), verdict.id, f"[{style}]{verdict.level}[/]", *numbers, why.replace("[", r"\["))
+    console.print(table)
+    for finding in report.findings:
+        console.print(f"[{_STYLES[finding.level]}]{finding.level}[/] {finding.text}")
+    counts = ", ".join(f"{report.count(level)} {level}" for level in LEVELS)
+    answer = "yes" if report.trainable else "no: drop or fix what fails (understudy dataset drop DIR ID ...)"
+    console.print(f"{counts}. May I train on this? [bold]{answer}[/]", soft_wrap=True)
