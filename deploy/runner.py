@@ -268,7 +268,21 @@ class SkillRunner:
             raise
         episode.ended_ns = guard.clock.now_ns()
         held, trouble = self._hold(guard, normal=ending in NORMAL, then=lambda: tell(ending, why))
+        self.watchdog.forget(LOOP)
         return self._outcome(episode, ending, why + trouble, held, self._familiar.clipped - clipped)
+
+    def not_ready(self, since_ns: int = 0) -> str | None:
+        """Why an episode cannot begin now: something is missing, stale, or older than `since_ns`; None if it can."""
+        control = self._control(Guard(self._arm, kinematics=self._kinematics))
+        now_ns = self._arm.clock.now_ns()
+        try:
+            seen = control.observe(now_ns)
+        except StaleObservation as error:
+            return str(error)
+        for key, age_s in seen.ages_s.items():
+            if now_ns - round(age_s * 1e9) < since_ns:
+                return f"{key!r} has not been received since the scene was reset."
+        return None
 
     def _drive(
         self,
@@ -379,7 +393,7 @@ class SkillRunner:
         end_ns = now_ns + round(self.config.hold_s * 1e9)
         held, trouble = False, ""
         while True:
-            self.watchdog.heard(LOOP)
+            self._mark_loop()
             try:
                 guard.hold()
                 held, trouble = True, ""
@@ -424,11 +438,15 @@ class SkillRunner:
         """Expect every observation within its age limit, and the loop itself."""
         for key, limit_s in self._age_limits().items():
             self.watchdog.expect(key, limit_s)
-        self.watchdog.expect(LOOP, LOOP_LIMIT_PERIODS * self.robot.period_s)
+        self._mark_loop()
 
     def _mark_alive(self, aligned: Aligned) -> None:
         for key, age_s in aligned.ages_s.items():
             self.watchdog.heard(key, aligned.tick_ns - round(age_s * 1e9))
+        self._mark_loop()
+
+    def _mark_loop(self) -> None:
+        self.watchdog.expect(LOOP, LOOP_LIMIT_PERIODS * self.robot.period_s)
         self.watchdog.heard(LOOP)
 
     def _outcome(self, episode: _Episode, ending: Ending, why: str, held: bool, clipped: int) -> Outcome:

@@ -260,11 +260,52 @@ def test_the_watchdog_knows_every_source(tmp_path: Path) -> None:
     arm = TinyArm()
     tested = runner(tmp_path, arm)
     late: list[str] = []
-    tested.run(listen=lambda tick: late.extend(source.name for source in tested.watchdog.late()))
+    known: set[str] = set()
+
+    def ask(tick: Tick) -> None:
+        late.extend(source.name for source in tested.watchdog.late())
+        known.update(source.name for source in tested.watchdog.sources())
+
+    tested.run(listen=ask)
     assert late == []
-    assert [s.name for s in tested.watchdog.sources()] == ["joint_position", "gripper_position", "tool_position", LOOP]
+    assert known == {"joint_position", "gripper_position", "tool_position", LOOP}
     arm.clock.advance(1.0)
-    assert len(tested.watchdog.late()) == 4
+    assert {source.name for source in tested.watchdog.late()} == known - {LOOP}  # no loop is running
+
+
+def test_a_stalled_loop_is_late_while_it_runs(tmp_path: Path) -> None:
+    arm = TinyArm()
+    tested = runner(tmp_path, arm)
+    late: list[str] = []
+
+    def stall(tick: Tick) -> None:
+        if tick.index == 3:
+            arm.clock.advance(0.6)
+            late.extend(source.name for source in tested.watchdog.late())
+
+    tested.run(listen=stall)
+    assert LOOP in late
+
+
+def test_why_it_ended_is_told_after_the_first_hold_and_before_the_others(tmp_path: Path) -> None:
+    arm = TinyArm()
+    arm.silent_after_ns = arm.clock.now_ns() + SECOND // 2
+    told: list[tuple[str, int]] = []
+    steps = runner(tmp_path, arm).run(tell=lambda ending, why: told.append((ending, len(arm.sent)))).steps
+    assert told == [("stale", steps + 1)]
+
+
+def test_readiness_says_what_is_missing_stale_or_from_before_the_reset(tmp_path: Path) -> None:
+    arm = TinyArm()
+    tested = runner(tmp_path, arm)
+    assert tested.not_ready() is None
+    assert tested.not_ready(since_ns=arm.clock.now_ns()) is None
+    after = tested.not_ready(since_ns=arm.clock.now_ns() + 1)
+    assert after == "'joint_position' has not been received since the scene was reset."
+    arm.silent_after_ns = arm.clock.now_ns()
+    arm.clock.advance(1.0)
+    assert "'joint_position' is 1.000 s old" in str(tested.not_ready())
+    assert arm.sent == []
 
 
 def test_durations_are_measured_on_the_stopwatch(tmp_path: Path) -> None:

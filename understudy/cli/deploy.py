@@ -1,0 +1,119 @@
+"""`understudy deploy`: run a skill on an arm over ROS 2, with the Guard between them."""
+
+from __future__ import annotations
+
+import json
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import tyro
+
+from understudy.deploy.deployment import DeployConfig, deploy
+from understudy.deploy.runner import RunnerConfig, SkillRunner
+from understudy.deploy.skill import Skill, check_robot, load_skill
+from understudy.envs.arms.robot import RobotDescription, load_robot
+
+if TYPE_CHECKING:
+    from understudy.deploy.report import DeploymentReport
+
+__all__ = ["Deploy"]
+
+_RUNNER = RunnerConfig()
+_DEPLOY = DeployConfig()
+
+
+@dataclass(frozen=True)
+class Deploy:
+    """Run a skill on an arm over ROS 2, with the Guard between them.
+
+    Ctrl-C (or SIGTERM) stops the arm and then the program. Try --shadow first: it decides and reports what it would
+    have sent, and sends nothing. Leaves with 0 when all episodes ran, 1 when the arm had to be held.
+
+    Example:
+        understudy deploy lift.skill --robot panda --shadow
+        understudy deploy lift.skill --robot panda --episodes 20 --reset-service /sim_arm/reset \\
+            --success-topic /sim_arm/success --out report.json
+    """
+
+    skill: tyro.conf.Positional[Path]
+    """The skill's file."""
+    robot: str
+    """A shipped robot, or the path of a robot's YAML file."""
+    shadow: bool = _RUNNER.shadow
+    """Decide and report, but send nothing to the arm."""
+    episodes: int = _DEPLOY.episodes
+    """How many episodes to run."""
+    reset_service: str | None = _DEPLOY.reset_service
+    """std_srvs/Trigger that prepares the scene before each episode."""
+    success_topic: str | None = _DEPLOY.success_topic
+    """std_msgs/Bool that says when the task is done; without it nobody judges."""
+    time_limit_s: float | None = _RUNNER.time_limit_s
+    """An episode ends after this long; by default the task's own horizon."""
+    max_novelty: float | None = _RUNNER.max_novelty
+    """Hold when an observation is this many standard deviations outside what training saw; None only reports it."""
+    allow_narrower_limits: bool = _RUNNER.allow_narrower_limits
+    """Accept a robot whose limits are narrower than the skill's; the Guard will cut its motions."""
+    ready_s: float = _DEPLOY.ready_s
+    """How long to wait for the arm's first observations, s."""
+    out: Path | None = None
+    """Write the report here, as JSON."""
+    json: bool = False
+    """Print the report as JSON instead of a table."""
+
+    def run(self) -> int:
+        config = self._config()
+        skill, robot = load_skill(self.skill), load_robot(self.robot)
+        check_robot(skill.manifest, robot, allow_narrower_limits=self.allow_narrower_limits)
+        report, problem, code = _run_on_graph(skill, robot, config)
+        self._show(report)
+        if problem is not None:
+            print(f"error: {problem}", file=sys.stderr)
+        return code
+
+    def _config(self) -> DeployConfig:
+        runner = RunnerConfig(
+            shadow=self.shadow,
+            time_limit_s=self.time_limit_s,
+            max_novelty=self.max_novelty,
+            allow_narrower_limits=self.allow_narrower_limits,
+        )
+        return DeployConfig(self.episodes, self.reset_service, self.success_topic, self.ready_s, runner)
+
+    def _show(self, report: DeploymentReport) -> None:
+        text = json.dumps(report.as_dict(), indent=2)
+        if self.out is not None:
+            self.out.parent.mkdir(parents=True, exist_ok=True)
+            self.out.write_text(text + "\n")
+        if self.json:
+            print(text)
+        elif report.episodes:
+            print(report.table())
+
+
+def _run_on_graph(
+    skill: Skill, robot: RobotDescription, config: DeployConfig
+) -> tuple[DeploymentReport, str | None, int]:
+    """Run the deployment on ROS 2 and leave the graph; the order of leaving: hold (done), arm, node, context."""
+    from understudy.deploy.ros_node import DeployNode, StopSignals, init_ros, shutdown_ros
+    from understudy.envs.arms.ros_arm import RosArm
+
+    init_ros()
+    with StopSignals() as signals:
+        node = DeployNode(skill.manifest, signals, config.success_topic)
+        arm = RosArm(robot)
+        try:
+            runner = SkillRunner(arm, skill, config.runner)
+            node.watch(runner, arm.hold)
+            report, problem = deploy(runner, arm.clock, node, config, _say)
+        finally:
+            arm.close()
+            node.close()
+            shutdown_ros()
+        code = 130 if signals.why is not None else int(problem is not None)
+        return report, problem, code
+
+
+def _say(line: str) -> None:
+    print(line, file=sys.stderr, flush=True)
