@@ -104,7 +104,8 @@ def deploy(
             if episode.outcome.ending not in GOES_ON:
                 problem = episode.outcome.why
                 break
-            front.tell_state("ready" if episode.outcome.ending in NORMAL else f"holding: {episode.outcome.why}")
+            if episode.outcome.ending in NORMAL:
+                front.tell_state("ready")
     except ArmFault as error:
         problem = str(error)
         front.tell_state(f"holding: {problem}")
@@ -127,7 +128,7 @@ def _one_episode(runner: SkillRunner, clock: Clock, front: Front, config: Deploy
         judge=lambda values: config.success_topic is not None and front.success(),
         should_stop=front.stop_asked,
         listen=front.tell_tick,
-        tell=lambda ending, why: front.tell_state(f"holding: {why}"),
+        tell=lambda ending, why: None if ending in NORMAL else front.tell_state(f"holding: {why}"),
     )
     success = _verdict(outcome, config.success_topic is not None)
     front.tell_episode("ended", number, success, seed)

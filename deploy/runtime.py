@@ -105,7 +105,8 @@ class SkillPolicy:
             )
         if largest > 1.0:
             self.clipped += 1
-        return np.clip(chunk[0], -1.0, 1.0).astype(np.float32, copy=False)
+        clipped: NDArray[np.float32] = np.clip(chunk[0], -1.0, 1.0).astype(np.float32, copy=False)
+        return clipped
 
     def novelty(self, observation: ObservationDict) -> Novelty | None:
         """The most unusual number of an observation; None if the skill has no statistics."""
