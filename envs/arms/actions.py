@@ -9,6 +9,7 @@ deploying, and it has no memory.
 
 from __future__ import annotations
 
+import dataclasses
 from typing import Protocol
 
 import numpy as np
@@ -61,11 +62,12 @@ class _Gripper:
             return action, None
         return action[:-1], float(np.clip(action[-1], 0.0, self.width))
 
-    def join(self, action: Vector, command: Command) -> Vector:
+    def join(self, action: Vector, before: Command, after: Command) -> Vector:
+        """The action with the width of `after`; a command without one leaves the gripper as `before` had it."""
         if self.width is None:
             return action
-        width = self.width if command.gripper_position is None else command.gripper_position
-        return np.append(action, width)
+        width = before.gripper_position if after.gripper_position is None else after.gripper_position
+        return np.append(action, self.width if width is None else width)
 
 
 class ToolDelta:
@@ -96,7 +98,7 @@ class ToolDelta:
         old = self._kinematics.tool_pose(before.joint_position)
         new = self._kinematics.tool_pose(after.joint_position)
         turn = quaternion_to_rotvec(quaternion_multiply(new.quaternion, old.quaternion * [-1, -1, -1, 1]))
-        return self._gripper.join(np.concatenate([new.position - old.position, turn]), after)
+        return self._gripper.join(np.concatenate([new.position - old.position, turn]), before, after)
 
 
 def _leash_rotation(quaternion: Vector, measured: Vector) -> Vector:
@@ -128,7 +130,7 @@ class JointDelta:
 
     def encode(self, before: Command, after: Command) -> Vector:
         """See `ActionSpace`."""
-        return self._gripper.join(after.joint_position - before.joint_position, after)
+        return self._gripper.join(after.joint_position - before.joint_position, before, after)
 
 
 class JointPosition:
@@ -151,7 +153,7 @@ class JointPosition:
 
     def encode(self, before: Command, after: Command) -> Vector:
         """See `ActionSpace`."""
-        return self._gripper.join(after.joint_position, after)
+        return self._gripper.join(after.joint_position, before, after)
 
 
 class JointVelocity:
@@ -174,11 +176,12 @@ class JointVelocity:
         """See `ActionSpace`."""
         velocity, gripper = self._gripper.split(np.clip(action, self.spec.low, self.spec.high))
         lead = np.clip(sent.joint_position + velocity * self._period_s - measured, -LEASH_RAD, LEASH_RAD)
-        return Command(np.clip(measured + lead, self._lower, self._upper), gripper, np.array(velocity))
+        joints = np.clip(measured + lead, self._lower, self._upper)
+        return Command(joints, gripper, (joints - sent.joint_position) / self._period_s)
 
     def encode(self, before: Command, after: Command) -> Vector:
         """See `ActionSpace`."""
-        return self._gripper.join((after.joint_position - before.joint_position) / self._period_s, after)
+        return self._gripper.join((after.joint_position - before.joint_position) / self._period_s, before, after)
 
 
 class Part:
@@ -204,7 +207,9 @@ class Part:
         if sent.gripper_position is not None and self._whole.spec.labels[-1] == "gripper":
             full[-1] = sent.gripper_position
         full[self._index] = action
-        return self._whole.decode(full, sent, measured)
+        command = self._whole.decode(full, sent, measured)
+        unknown = sent.gripper_position is None and "gripper" not in self.spec.labels
+        return dataclasses.replace(command, gripper_position=None) if unknown else command
 
     def encode(self, before: Command, after: Command) -> Vector:
         """See `ActionSpace`."""

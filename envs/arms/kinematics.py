@@ -15,6 +15,10 @@ from understudy.errors import InputError
 
 Vector = NDArray[np.float64]
 
+MIN_DAMPING = 1e-6
+MOST_EXTRA_DAMPING = 1e4
+"""Past this no step comes nearer: the tool is as near as it gets."""
+
 
 class Kinematics:
     """Where the tool is for given joints, and which joints bring it somewhere."""
@@ -28,16 +32,18 @@ class Kinematics:
         path = robot.kinematics_path()
         try:
             full = pin.buildModelFromUrdf(str(path))
-        except ValueError as error:
+        except (ValueError, RuntimeError) as error:
             raise InputError(f"URDF {path} cannot be read: {error}") from error
         listed = set(robot.joint_names)
         locked = [index for index in range(1, full.njoints) if full.names[index] not in listed]
         self._model = pin.buildReducedModel(full, locked, pin.neutral(full))
         self._data = self._model.createData()
         self._frame = self._model.getFrameId(robot.tool_frame)
-        order = [self._model.joints[self._model.getJointId(name)].idx_q for name in robot.joint_names]
-        self._order = np.array(order)
-        self._lower, self._upper = robot.joint_array("lower"), robot.joint_array("upper")
+        joints = [self._model.joints[self._model.getJointId(name)] for name in robot.joint_names]
+        self._columns = np.array([joint.idx_v for joint in joints])
+        self._order = np.array([joint.idx_q for joint in joints])
+        self._endless = np.array([joint.nq == 2 for joint in joints])
+        self._range = robot.joint_array("lower"), robot.joint_array("upper")
 
     def tool_pose(self, joint_position: Vector) -> Pose:
         """Pose of the tool frame for joints (J,) in rad."""
@@ -53,29 +59,44 @@ class Kinematics:
         full = pin.computeFrameJacobian(
             self._model, self._data, self._to_model(joint_position), self._frame, pin.LOCAL_WORLD_ALIGNED
         )
-        return np.asarray(full[:, self._order], np.float64)
+        return np.asarray(full[:, self._columns], np.float64)
 
     def solve(self, pose: Pose, seed: Vector, *, iterations: int = 20, tolerance: float = 1e-5) -> Vector:
         """Joints (J,) that bring the tool to `pose`, or as near as limits allow, starting from `seed`.
 
-        Damped least squares on the pose error in SE(3), with the part of each step that pushes a joint past its limit
-        removed (Nakamura and Hanafusa 1986; Buss 2004). Redundant joints stay near `seed` because every step is the
-        smallest one.
+        Levenberg-Marquardt on the pose error in SE(3), damped by the error itself so that the arm neither flips at a
+        singularity nor thrashes at the edge of its reach (Sugihara 2011). A step that would come no nearer is damped
+        more instead. Redundant joints stay near `seed` because every step is the smallest one. A pose that is not
+        finite gives joints that are not, for the Guard to see.
         """
         goal = pin.SE3(pin.Quaternion(pose.quaternion), np.asarray(pose.position, np.float64))
         joints = np.array(seed, np.float64)
+        error = _pose_error(self._placement(joints), goal)
+        if not np.all(np.isfinite(error)):
+            return np.full_like(joints, np.nan)
+        extra = 1.0
         for _ in range(iterations):
-            placement = self._placement(joints)
-            error = _pose_error(placement, goal)
-            if float(error @ error) < tolerance**2:
+            square = float(error @ error)
+            if square < tolerance**2 or extra > MOST_EXTRA_DAMPING:
                 break
-            jacobian = self.jacobian(joints)
-            step = _damped_step(jacobian, error)
-            blocked = ((joints <= self._lower) & (step < 0)) | ((joints >= self._upper) & (step > 0))
-            if np.any(blocked):
-                step = _damped_step(np.where(blocked, 0.0, jacobian), error)
-            joints = np.clip(joints + step, self._lower, self._upper)
+            candidate = np.clip(joints + self._step(joints, error, extra * (MIN_DAMPING + 0.5 * square)), *self._range)
+            left = _pose_error(self._placement(candidate), goal)
+            if float(left @ left) < square:
+                joints, error, extra = candidate, left, max(1.0, extra / 10.0)
+            else:
+                extra *= 10.0
         return joints
+
+    def _step(self, joints: Vector, error: Vector, damping: float) -> Vector:
+        """The damped step, without the joints that it would push past the limits they are at."""
+        jacobian = self.jacobian(joints)
+        lower, upper = self._range
+        while True:
+            step = _damped_step(jacobian, error, damping)
+            blocked = ((joints <= lower) & (step < 0)) | ((joints >= upper) & (step > 0))
+            if not np.any(blocked):
+                return step
+            jacobian = np.where(blocked, 0.0, jacobian)
 
     def _placement(self, joint_position: Vector) -> pin.SE3:
         pin.framesForwardKinematics(self._model, self._data, self._to_model(joint_position))
@@ -83,7 +104,9 @@ class Kinematics:
 
     def _to_model(self, joint_position: Vector) -> Vector:
         model = np.empty(self._model.nq)
-        model[self._order] = joint_position
+        model[self._order] = np.where(self._endless, np.cos(joint_position), joint_position)
+        # Pinocchio keeps a continuous joint as the cosine and the sine of its angle
+        model[self._order[self._endless] + 1] = np.sin(np.asarray(joint_position)[self._endless])
         return model
 
 
@@ -93,7 +116,7 @@ def _pose_error(current: pin.SE3, goal: pin.SE3) -> Vector:
     return np.concatenate([goal.translation - current.translation, rotation])
 
 
-def _damped_step(jacobian: Vector, error: Vector, damping: float = 1e-3) -> Vector:
-    """dq = J^T (J J^T + d^2 I)^-1 e."""
-    gram = jacobian @ jacobian.T + damping**2 * np.eye(6)
+def _damped_step(jacobian: Vector, error: Vector, damping: float) -> Vector:
+    """dq = J^T (J J^T + w I)^-1 e."""
+    gram = jacobian @ jacobian.T + damping * np.eye(6)
     return np.asarray(jacobian.T @ np.linalg.solve(gram, error))

@@ -70,6 +70,15 @@ class GripperDescription(_Strict):
     force: Positive
     """Grip force or torque limit of each finger joint, N or N m."""
 
+    @model_validator(mode="after")
+    def _moves(self) -> GripperDescription:
+        if not self.joints:
+            raise ValueError("a gripper needs at least one finger joint; leave `gripper:` out where there is none")
+        for name, (closed, opened) in self.joints.items():
+            if closed == opened:
+                raise ValueError(f"finger joint {name!r} is at {opened} both closed and open; it must move")
+        return self
+
 
 class WorkspaceDescription(_Strict):
     """The box, in the base frame, that the tool must stay in (m)."""
@@ -125,7 +134,7 @@ class RobotDescription(_Strict):
     tool_frame: str
     """URDF link whose pose is `tool_position` and `tool_quaternion`."""
     gripper: GripperDescription | None = None
-    rate_hz: Positive = 20.0
+    rate_hz: Annotated[float, Field(ge=1, le=1000)] = 20.0
     """Control rate: one command a period."""
     workspace: WorkspaceDescription
     ros: RosDescription = RosDescription()
@@ -137,6 +146,9 @@ class RobotDescription(_Strict):
         names = [joint.name for joint in self.joints]
         if not names or len(set(names)) != len(names):
             raise ValueError(f"joint names must be distinct and at least one, got {names}")
+        shared = sorted(set(names) & set(self.gripper.joints)) if self.gripper else []
+        if shared:
+            raise ValueError(f"joints {shared} are listed both as arm joints and as finger joints")
         return self
 
     @property
@@ -193,7 +205,8 @@ def resolve_path(source: str, folder: Path) -> Path:
     """
     package, colon, inside = source.partition(":")
     if colon:
-        spec = importlib.util.find_spec(package)
+        # a dotted or empty name would make find_spec import things or raise
+        spec = importlib.util.find_spec(package) if package.isidentifier() else None
         if spec is None or not spec.submodule_search_locations:
             raise InputError(
                 f"URDF {source!r} lies in the Python package {package!r}, which is not installed; "
@@ -229,10 +242,12 @@ def load_robot(source: str | Path) -> RobotDescription:
         raise unknown_name("robot", text_source, [*known_robots(), "path/to/robot.yaml"])
     try:
         data = yaml.safe_load(path.read_text())
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+    except (yaml.YAMLError, OSError, ValueError, RecursionError) as error:
         raise InputError(f"{path}: not readable as YAML: {' '.join(str(error).split())}") from error
     if not isinstance(data, dict):
         raise InputError(f"{path}: expected a mapping of robot fields, got {type(data).__name__}.")
+    if "folder" in data:
+        raise InputError(f"{path}: {unknown_name('key', 'folder', _written_keys(RobotDescription))}")
     try:
         robot = RobotDescription.model_validate({**data, "folder": path.resolve().parent})
     except ValidationError as error:
@@ -248,12 +263,19 @@ def describe_validation(error: ValidationError, model: type[BaseModel]) -> str:
         where = ".".join(str(step) for step in problem["loc"]) or model.__name__
         if problem["type"] == "extra_forbidden":
             parent = _model_at(model, problem["loc"][:-1])
-            parts.append(str(unknown_name("key", where, list(parent.model_fields) if parent else [])))
+            above = ".".join(str(step) for step in problem["loc"][:-1])
+            sentence = unknown_name("key", str(problem["loc"][-1]), _written_keys(parent) if parent else [])
+            parts.append(f"{above}: {sentence}" if above else str(sentence))
         elif problem["type"] == "missing":
             parts.append(f"{where} is missing.")
         else:
             parts.append(f"{where}: {problem['msg'].removeprefix('Value error, ')} (got {problem['input']!r:.80}).")
     return " ".join(parts)
+
+
+def _written_keys(model: type[BaseModel]) -> list[str]:
+    """The keys that a file may have there; `folder` is ours."""
+    return [name for name in model.model_fields if name != "folder"]
 
 
 def _model_at(model: type[BaseModel], location: tuple[int | str, ...]) -> type[BaseModel] | None:
@@ -272,7 +294,11 @@ def _model_at(model: type[BaseModel], location: tuple[int | str, ...]) -> type[B
 
 def _check_against_urdf(robot: RobotDescription, path: Path) -> None:
     """Refuse joints, frames or fingers the URDF does not have, and limits wider than its own."""
-    root = ElementTree.parse(robot.kinematics_path()).getroot()  # noqa: S314 - local robot file, no entities fetched
+    urdf = robot.kinematics_path()
+    try:
+        root = ElementTree.parse(urdf).getroot()  # noqa: S314 - local robot file, no entities fetched
+    except (ElementTree.ParseError, OSError, ValueError) as error:
+        raise InputError(f"{path}: URDF {urdf} is not readable as XML: {error}") from error
     links = [str(link.get("name")) for link in root.findall("link")]
     joints = {str(joint.get("name")): joint for joint in root.findall("joint")}
     if robot.tool_frame not in links:
@@ -281,19 +307,31 @@ def _check_against_urdf(robot: RobotDescription, path: Path) -> None:
     for name in [*robot.joint_names, *fingers]:
         if name not in joints:
             raise InputError(f"{path}: joints: {unknown_name('joint', name, list(joints))}")
-    for joint in robot.joints:
-        limit = joints[joint.name].find("limit")
-        if limit is None or joints[joint.name].get("type") == "continuous":
-            continue
-        lower, upper = float(limit.get("lower", "-inf")), float(limit.get("upper", "inf"))
-        if joint.lower < lower - 1e-6 or joint.upper > upper + 1e-6:
-            raise InputError(
-                f"{path}: joint {joint.name!r}: limits [{joint.lower}, {joint.upper}] rad are wider than the URDF's "
-                f"[{lower}, {upper}] rad; narrow them."
-            )
+    for described in robot.joints:
+        _check_joint(described, joints[described.name], path)
+
+
+def _check_joint(joint: JointDescription, element: ElementTree.Element, path: Path) -> None:
+    """Refuse a joint that does not turn, or whose limits are wider than those of its URDF element."""
+    kind = element.get("type")
+    if kind not in ("revolute", "continuous"):
+        raise InputError(
+            f"{path}: joint {joint.name!r} is {kind} in the URDF; an arm's joints must be revolute or continuous."
+        )
+    limit = element.find("limit")
+    if limit is None:
+        return
+    try:
+        lower, upper = float(limit.get("lower", "0")), float(limit.get("upper", "0"))
         speed = float(limit.get("velocity", "inf"))
-        if joint.velocity > speed + 1e-6:
-            raise InputError(
-                f"{path}: joint {joint.name!r}: velocity limit {joint.velocity} rad/s is above the URDF's "
-                f"{speed} rad/s."
-            )
+    except ValueError as error:
+        raise InputError(f"{path}: joint {joint.name!r}: its limit in the URDF is not a number: {error}.") from error
+    if kind == "revolute" and (joint.lower < lower - 1e-6 or joint.upper > upper + 1e-6):
+        raise InputError(
+            f"{path}: joint {joint.name!r}: limits [{joint.lower}, {joint.upper}] rad are wider than the URDF's "
+            f"[{lower}, {upper}] rad; narrow them."
+        )
+    if joint.velocity > speed + 1e-6:
+        raise InputError(
+            f"{path}: joint {joint.name!r}: velocity limit {joint.velocity} rad/s is above the URDF's {speed} rad/s."
+        )

@@ -47,7 +47,7 @@ def assert_limited(robot: RobotDescription, first: np.ndarray, sent: list[Comman
     assert np.all(tool <= np.array(robot.workspace.high))
     widths = [command.gripper_position for command in sent if command.gripper_position is not None]
     if robot.gripper and widths:
-        assert 0.0 <= min(widths)
+        assert min(widths) >= 0.0
         assert max(widths) <= robot.gripper.width
         assert np.abs(np.diff([0.0, *widths])).max(initial=0.0) <= robot.gripper.speed / robot.rate_hz + 1e-12
 
@@ -162,7 +162,7 @@ def test_the_callers_arrays_stay_as_they_are():
     "bad",
     [
         Command(np.full(7, np.nan)),
-        Command(PANDA.home + [0, 0, np.inf, 0, 0, 0, 0]),
+        Command(PANDA.home + np.array([0, 0, np.inf, 0, 0, 0, 0])),
         Command(PANDA.home, float("nan")),
         Command(PANDA.home, None, np.full(7, np.nan)),
     ],
@@ -200,7 +200,7 @@ def test_wrong_shapes_are_refused(shape: tuple[int, ...]):
 def test_a_first_jump_is_refused_by_name_and_nothing_is_sent():
     arm = EchoArm(PANDA)
     guard = Guard(arm)
-    far = PANDA.home + [0, 0, 0, FIRST_JUMP_RAD + 0.01, 0, 0, 0]
+    far = PANDA.home + np.array([0, 0, 0, FIRST_JUMP_RAD + 0.01, 0, 0, 0])
     with pytest.raises(
         ArmFault, match=r"first command asks joint 3 \('panda_joint4'\) to go to -2\.040 rad from -2\.4"
     ):
@@ -218,7 +218,7 @@ def test_an_arm_that_does_not_know_where_it_stands_is_not_commanded(reported: np
     arm = EchoArm(PANDA)
     arm.position = reported
     for command in (Command(PANDA.home), Command(np.full(7, np.nan))):
-        with pytest.raises(ArmFault, match="reports joint positions .*; expected 7 finite numbers"):
+        with pytest.raises(ArmFault, match=r"reports joint positions .*; expected 7 finite numbers"):
             Guard(arm).send(command)
     assert arm.sent == []
 
@@ -255,7 +255,7 @@ def test_a_place_is_reached_and_kept():
     arm = EchoArm(PANDA)
     guard = Guard(arm)
     guard.send(Command(PANDA.home))
-    place = PANDA.home + [0.5, 0.2, -0.4, -0.2, 0.3, 0.1, -0.6]
+    place = PANDA.home + np.array([0.5, 0.2, -0.4, -0.2, 0.3, 0.1, -0.6])
     for _ in range(40):
         guard.send(Command(place))
     assert arm.position == pytest.approx(place, abs=1e-9)
@@ -274,7 +274,7 @@ def test_a_tool_found_outside_the_box_may_come_back_and_goes_no_further_out():
         return tool[2] + 0.05 - kinematics.tool_position(arm.position)[2]
 
     assert depth() == pytest.approx(0.05)
-    up, down = robot.home + [0, -0.3, 0, 0, 0, 0, 0], robot.home + [0, 0.3, 0, 0, 0, 0, 0]
+    up, down = robot.home + np.array([0, -0.3, 0, 0, 0, 0, 0]), robot.home + np.array([0, 0.3, 0, 0, 0, 0, 0])
     for _ in range(20):
         guard.send(Command(down))
         assert depth() <= 0.05 + 1e-6
