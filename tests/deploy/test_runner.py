@@ -7,10 +7,11 @@ from typing import Any
 
 import numpy as np
 import pytest
-from deploy_support import PANDA, TinyArm, manifest, statistics, write_tiny
+from deploy_support import PANDA, TinyArm, affine_onnx, manifest, statistics, write_tiny
 
 from understudy.deploy.runner import LOOP, Outcome, RunnerConfig, SkillRunner, Tick
-from understudy.deploy.skill import load_skill
+from understudy.deploy.runtime import SkillPolicy
+from understudy.deploy.skill import load_skill, write_skill
 from understudy.envs.arms.arm import Observation, Start
 from understudy.envs.control import Control
 from understudy.envs.policy import ObservationDict
@@ -384,3 +385,41 @@ def test_a_replayed_episode_gives_the_recorded_observations(tmp_path: Path) -> N
         assert tick.aligned.ages_s == before.ages_s
         for key in keys:
             np.testing.assert_array_equal(tick.aligned.values[key], before.values[key])
+
+
+def test_in_simulation_the_deployed_loop_is_the_training_loop(tmp_path: Path) -> None:
+    """The same skill from the same start: `ArmEnv` (training) and `SkillRunner` (deployed) see the same, bit by bit."""
+    pytest.importorskip("pybullet")
+    from understudy.envs.arm_env import ArmEnv
+    from understudy.envs.arms.guard import Guard
+    from understudy.envs.arms.sim_arm import SimArm
+    from understudy.envs.tasks.task import make_task
+
+    task = make_task("lift")
+    made = manifest(space="tool_delta", horizon=task.horizon, chunk=1, execute=1)
+    weight = np.random.default_rng(2).normal(size=(7, 7)) * 0.2
+    bias = np.array([0.1, 0.2, -0.5, 0, 0, 0.3, 0.2])
+    path = write_skill(tmp_path / "sim.skill", made, affine_onnx(made, bias, weight), None, {})
+    skill = load_skill(path)
+    start = task.start(PANDA, np.random.default_rng(7))
+
+    env = ArmEnv(Guard(SimArm(PANDA, task.objects)), task)
+    policy = SkillPolicy(skill)
+    seen, _ = env.reset(options={"start": start})
+    trained = []
+    for _ in range(task.horizon):
+        trained.append(seen)
+        seen, _, _, _, _ = env.step(policy.act(seen))
+    env.close()
+
+    arm = SimArm(PANDA, task.objects)
+    ticks: list[Tick] = []
+    outcome = SkillRunner(arm, skill).run(start=start, listen=ticks.append)
+    arm.close()
+    assert outcome.ending == "time_limit"
+    assert len(ticks) == len(trained) == task.horizon
+    for tick, before in zip(ticks, trained, strict=True):
+        for key in made.observation_keys:
+            np.testing.assert_array_equal(tick.aligned.values[key], before[key])
+    travelled = np.ptp([tick.aligned.values["tool_position"] for tick in ticks], axis=0)
+    assert travelled.max() > 0.05
