@@ -61,7 +61,9 @@ class CheckConfig:
     """The arm follows what was sent this late."""
     short_steps: int = 10
     outlier: float = 6.0
-    """Robust standard deviations from the median of the dataset."""
+    """Robust standard deviations from the median of the dataset (of the logarithm of lengths and the like)."""
+    start_outlier: float = 1.0
+    """How far outside the others an episode may start, in widths of their range."""
 
 
 @dataclass(frozen=True)
@@ -506,13 +508,19 @@ def _odd_starts(measured: Mapping[str, Measures], config: CheckConfig) -> Iterat
     if len({len(measures.start) for measures in measured.values()}) != 1:
         return  # another layout, reported as such
     starts = np.array([measures.start for measures in measured.values()])
-    scores = robust_scores(starts, floor=0.03)
-    for id, row in zip(measured, scores, strict=True):
-        if row.size and float(np.max(row)) > config.outlier:
-            text = (
-                f"starts elsewhere: number {int(np.argmax(row))} of its start state is {np.max(row):.0f} deviations off"
-            )
-            yield id, Finding("warn", "outlier start", text)
+    for index, id in enumerate(measured):
+        outside = _outside_the_others(starts, index)
+        if outside.size and float(np.max(outside)) > config.start_outlier:
+            text = f"number {int(np.argmax(outside))} of its start state is {np.max(outside):.1f} times as far out"
+            yield id, Finding("warn", "outlier start", f"starts elsewhere: {text} as the others spread")
+
+
+def _outside_the_others(values: Vector, index: int, floor: float = 0.03) -> Vector:
+    """(D,) how far row `index` lies outside the range of the other rows, in widths of that range (at least `floor`)."""
+    others = np.delete(values, index, axis=0)
+    low, high = others.min(axis=0), others.max(axis=0)
+    distance = np.maximum(low - values[index], values[index] - high)
+    return np.asarray(np.maximum(distance, 0.0) / np.maximum(high - low, floor))
 
 
 def robust_scores(values: Vector, floor: float) -> Vector:

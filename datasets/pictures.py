@@ -113,6 +113,8 @@ def _draw_joints(axes: Axes, report: Report) -> None:
     for ends in (low, high):
         xs = np.repeat(places, len(rows))
         axes.plot(xs, ends.T.ravel(), "_", color=COLOURS["ok"], markersize=13, alpha=0.45, markeredgewidth=1.0)
+    axes.use_sticky_edges = False
+    axes.margins(y=0.06)
     axes.set_xticks(places)
     axes.set_xlabel("joint", fontsize=9, color=SOFT)
 

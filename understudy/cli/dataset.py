@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import collections
 import json
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -243,10 +244,15 @@ def _plain(value: object) -> str:
 
 
 def _print_report(report: Report) -> None:
-    console = Console(soft_wrap=False)
+    console = Console(width=None if sys.stdout.isatty() else 140)
     table = Table(box=None, padding=(0, 1), header_style="bold")
     for heading in ("#", "episode", "verdict", "steps", "s", "success", "idle", "lag", "why"):
-        table.add_column(heading, justify="right" if heading in ("#", "steps", "s", "idle", "lag") else "left")
+        number = heading in ("#", "steps", "s", "idle", "lag")
+        # Ids are typed again by people: they are never shortened.
+        fixed = len("20261121-101500-a1b2c3") if heading == "episode" else None
+        table.add_column(
+            heading, justify="right" if number else "left", overflow="fold", no_wrap=heading != "why", min_width=fixed
+        )
     for index, verdict in enumerate(report.episodes):
         measures = verdict.measures
         numbers = ["", "", "?", "", ""]

@@ -1,0 +1,153 @@
+"""The writer: never in the way of the control loop, and clear when it cannot go on."""
+
+from __future__ import annotations
+
+import dataclasses
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from datasets_builders import info, make_dataset, make_episode, steps_of
+
+from understudy.datasets.episode import read_episode, write_episode
+from understudy.datasets.store import Dataset
+from understudy.datasets.writer import EmptyRecording, EpisodeWriter, Step, Stream
+from understudy.errors import RecordingError
+
+
+def begin(path: Path, episode: object) -> EpisodeWriter:
+    return EpisodeWriter(path, episode.info, {key: values[0] for key, values in episode.observations.items()})
+
+
+def test_step_by_step_is_the_layout_of_a_whole_episode(tmp_path: Path) -> None:
+    import h5py
+
+    episode = make_episode(130, images=True)  # more than two blocks
+    write_episode(tmp_path / "whole.hdf5", episode)
+    with begin(tmp_path / "steps.hdf5", episode) as writer:
+        for step in steps_of(episode):
+            writer.add(step)
+        writer.finish()
+    with h5py.File(tmp_path / "whole.hdf5") as whole, h5py.File(tmp_path / "steps.hdf5") as steps:
+        assert whole["episode"].attrs["checksum"] == steps["episode"].attrs["checksum"]
+        assert dict(whole["episode"].attrs) == dict(steps["episode"].attrs)
+
+
+def test_handing_over_copies_and_does_not_wait_for_the_disk(tmp_path: Path) -> None:
+    episode = make_episode(200, images=True)
+    steps = steps_of(episode)
+    with begin(tmp_path / "a.hdf5", episode) as writer:
+        spent = []
+        for step in steps:
+            mine = dataclasses.replace(step, sent=step.sent.copy())
+            start = time.perf_counter()
+            writer.add(mine)
+            spent.append(time.perf_counter() - start)
+            mine.sent[:] = 99.0
+        writer.finish()
+    assert np.median(spent) < 0.001
+    assert np.array_equal(read_episode(tmp_path / "a.hdf5").sent, episode.sent)
+
+
+def test_streams_are_kept_beside_the_episode(tmp_path: Path) -> None:
+    import h5py
+
+    episode = make_episode(12)
+    with begin(tmp_path / "a.hdf5", episode) as writer:
+        for step in steps_of(episode):
+            writer.add(step)
+        writer.finish(streams={"joint_states": Stream(np.arange(5, dtype=np.int64), np.ones((5, 2)))})
+    with h5py.File(tmp_path / "a.hdf5") as file:
+        assert file["episode/streams/joint_states/value"].shape == (5, 2)
+    assert len(read_episode(tmp_path / "a.hdf5")) == 12
+
+
+def test_final_metadata_replaces_that_of_the_beginning(tmp_path: Path) -> None:
+    episode = make_episode(12)
+    with begin(tmp_path / "a.hdf5", episode) as writer:
+        for step in steps_of(episode):
+            writer.add(step)
+        writer.finish(info(success=False, note="late"))
+    assert read_episode(tmp_path / "a.hdf5").info == info(success=False, note="late")
+
+
+def test_an_episode_without_steps_is_refused(tmp_path: Path) -> None:
+    with begin(tmp_path / "a.hdf5", make_episode(5)) as writer, pytest.raises(EmptyRecording, match="before its first"):
+        writer.finish()
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"sent": np.array([np.nan, 0.0])}, "sent has a value that is not finite"),
+        ({"next_observation": {"joint_position": np.zeros(2)}}, "other observations than the first"),
+        ({"tick_ns": 5}, "not after the one before"),
+    ],
+)
+def test_a_step_that_would_spoil_the_episode_is_refused_and_the_rest_kept(
+    tmp_path: Path, change: dict[str, object], message: str
+) -> None:
+    episode = make_episode(12)
+    steps = steps_of(episode)
+    with begin(tmp_path / "a.hdf5", episode) as writer:
+        for step in steps[:6]:
+            writer.add(step)
+        with pytest.raises(RecordingError, match=message):
+            writer.add(dataclasses.replace(steps[6], **change))
+        writer.finish()
+    assert len(read_episode(tmp_path / "a.hdf5")) == 6
+
+
+def test_a_failure_on_the_thread_surfaces_with_its_cause(tmp_path: Path) -> None:
+    episode = make_episode(30)
+    steps = steps_of(episode)
+    with begin(tmp_path / "a.hdf5", episode) as writer:
+        writer.add(dataclasses.replace(steps[0], sent=np.zeros(5)))
+        with pytest.raises(RecordingError, match="could not be written") as caught:
+            add_slowly(writer, steps[1:])
+        assert isinstance(caught.value.__cause__, TypeError | ValueError)
+
+
+def add_slowly(writer: EpisodeWriter, steps: list[Step]) -> None:
+    for step in steps:
+        time.sleep(0.01)
+        writer.add(step)
+
+
+FILL_THE_DISK = """
+import resource, signal, sys
+from datasets_builders import make_episode, steps_of
+from understudy.datasets.store import Dataset
+from understudy.errors import RecordingError
+dataset = Dataset.open(sys.argv[1])
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+episode = make_episode(600, images=True)
+writer = dataset.begin(episode.info, {k: v[0] for k, v in episode.observations.items()})
+resource.setrlimit(resource.RLIMIT_FSIZE, (150_000, 150_000))  # writing past this fails, as on a full disk
+try:
+    for step in steps_of(episode):
+        writer.add(step)
+    writer.finish()
+except RecordingError as error:
+    print("REFUSED", error)
+    writer.release()
+"""
+
+
+def test_a_full_disk_is_said_clearly_and_loses_nothing_committed(tmp_path: Path) -> None:
+    dataset = make_dataset(tmp_path / "demos", 2)
+    before = dataset.checksum()
+    root = Path(__file__).parents[2]
+    finished = subprocess.run(
+        [sys.executable, "-c", FILL_THE_DISK, str(tmp_path / "demos")],
+        capture_output=True, text=True, check=False, timeout=60,
+        env={"PYTHONPATH": f"{root}:{root / 'tests'}", "PATH": "/usr/bin:/bin"},
+    )  # fmt: skip
+    assert "REFUSED" in finished.stdout, finished.stderr
+    assert "Free some space" in finished.stdout
+    opened = Dataset.open(tmp_path / "demos")
+    assert opened.checksum() == before
+    assert len(list(opened.episodes())) == 2
