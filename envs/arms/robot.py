@@ -120,6 +120,8 @@ class RosDescription(_Strict):
     poses: dict[str, TopicDescription] = {}
     """`object` -> PoseStamped topic: becomes `object_position` and `object_quaternion`."""
     cameras: dict[str, CameraDescription] = {}
+    reset_service: str | None = None
+    """std_srvs/Trigger that brings arm and scene to the start of an episode, where there is one."""
 
 
 class RobotDescription(_Strict):
