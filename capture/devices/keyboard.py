@@ -8,6 +8,7 @@ when the process ends without calling `close`.
 from __future__ import annotations
 
 import atexit
+import contextlib
 import os
 import select
 import sys
@@ -86,9 +87,7 @@ class KeyboardDevice:
                 f"The keyboard drives the action space 'tool_delta', and this task uses {spec.name!r}; "
                 "choose another device."
             )
-        self._descriptor = sys.stdin.fileno() if descriptor is None else descriptor
-        if not os.isatty(self._descriptor):
-            raise InputError("--device keyboard needs a terminal to read keys from, and standard input is not one.")
+        self._descriptor = _terminal(descriptor)
         self._spec = spec
         self._clock = clock
         self._config = config or KeyboardConfig()
@@ -167,3 +166,18 @@ class KeyboardDevice:
             self._lost = not chunk
             received += chunk
         return received.decode("ascii", errors="ignore")
+
+
+def _terminal(descriptor: int | None) -> int:
+    """The descriptor to read keys from.
+
+    Raises:
+        InputError: it is not a terminal.
+    """
+    chosen: int | None = descriptor
+    if descriptor is None:
+        with contextlib.suppress(OSError, ValueError):  # no standard input at all
+            chosen = sys.stdin.fileno()
+    if chosen is None or not os.isatty(chosen):
+        raise InputError("--device keyboard needs a terminal to read keys from, and standard input is not one.")
+    return chosen

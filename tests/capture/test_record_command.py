@@ -1,0 +1,145 @@
+"""`understudy record`, as people type it."""
+
+from __future__ import annotations
+
+import json
+import os
+import pty
+import select
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from understudy.cli.main import main
+from understudy.datasets.store import Dataset
+
+
+def run_json(capfd: pytest.CaptureFixture[str], *arguments: str) -> dict[str, object]:
+    assert main(["record", *arguments, "--json"]) == 0
+    return json.loads(capfd.readouterr().out.splitlines()[-1])
+
+
+def test_records_continues_and_stops_at_the_number(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    out = str(tmp_path / "demos")
+    first = run_json(capfd, "reach", "--episodes", "2", "--out", out, "--seed", "5")
+    assert (first["recorded"], first["episodes"], first["done"]) == (2, 2, True)
+    again = run_json(capfd, "reach", "--episodes", "4", "--out", out, "--seed", "5")
+    assert (again["recorded"], again["episodes"]) == (2, 4)
+    nothing = run_json(capfd, "reach", "--episodes", "4", "--out", out)
+    assert nothing["recorded"] == 0
+    episodes = list(Dataset.open(out).episodes())
+    assert [episode.info.seed for episode in episodes] == [5, 6, 7, 8]
+    assert all(episode.info.success for episode in episodes)
+    assert main(["dataset", "check", out]) == 0
+
+
+def test_the_same_seed_records_the_same_numbers(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    for name in ("a", "b"):
+        run_json(capfd, "reach", "--episodes", "2", "--out", str(tmp_path / name), "--randomize", "mild")
+    pairs = zip(Dataset.open(tmp_path / "a").episodes(), Dataset.open(tmp_path / "b").episodes(), strict=True)
+    for one, other in pairs:
+        assert np.array_equal(one.requested, other.requested)
+        assert np.array_equal(one.observations["joint_position"], other.observations["joint_position"])
+        assert one.info.randomization == other.info.randomization != {}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("lift",), "holds demonstrations of task 'reach', and 'lift' was asked for"),
+        (("reach", "--robot", "kuka_iiwa"), "demonstrations of robot 'panda', and 'kuka_iiwa' was asked for"),
+        (("rech",), "Unknown task 'rech': did you mean 'reach'?"),
+        (("reach", "--randomize", "wild"), "Unknown randomization 'wild'"),
+        (("reach", "--episodes", "0"), "--episodes must be at least 1"),
+        (("reach", "--device", "keyboard", "--episodes", "3"), "needs a terminal"),
+    ],
+)
+def test_bad_input_is_said_in_a_sentence(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str], arguments: tuple[str, ...], message: str
+) -> None:
+    Dataset.create(tmp_path / "demos", robot="panda", task="reach")
+    assert main(["record", *arguments, "--out", str(tmp_path / "demos")]) == 2
+    assert message in capfd.readouterr().err
+
+
+def test_sigterm_ends_cleanly_and_keeps_what_was_recorded(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "understudy", "record", "lift", "--episodes", "5000", "--out", str(tmp_path / "d")]
+    process = subprocess.Popen(
+        command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, cwd=Path(__file__).parents[2]
+    )
+    deadline = time.monotonic() + 60
+    while len(list((tmp_path / "d" / "episodes").glob("*.hdf5"))) < 2 and time.monotonic() < deadline:
+        time.sleep(0.05)
+    process.send_signal(signal.SIGTERM)
+    _, error = process.communicate(timeout=30)
+    assert process.returncode == 130, error
+    dataset = Dataset.open(tmp_path / "d")
+    assert len(list(dataset.episodes())) >= 2
+    assert not dataset.recovery.unreadable
+
+
+class Typist:
+    """`understudy record --device keyboard` on a terminal of its own, and somebody who reads and types."""
+
+    def __init__(self, out: Path, *options: str) -> None:
+        self.person, terminal = pty.openpty()
+        command = [sys.executable, "-m", "understudy", "record", "reach", "--device", "keyboard", "--out", str(out)]
+        self.process = subprocess.Popen(
+            [*command, *options], stdin=terminal, stdout=terminal, stderr=terminal, cwd=Path(__file__).parents[2]
+        )
+        os.close(terminal)
+        self.seen = ""
+
+    def wait_for(self, words: str, timeout_s: float = 60.0) -> None:
+        deadline = time.monotonic() + timeout_s
+        while words not in self.seen:
+            assert time.monotonic() < deadline, f"{words!r} never came; the screen says: {self.seen}"
+            if select.select([self.person], [], [], 0.1)[0]:
+                self.seen += os.read(self.person, 4096).decode(errors="replace")
+        self.seen = self.seen.partition(words)[2]
+
+    def type(self, keys: str) -> None:
+        os.write(self.person, keys.encode())
+
+
+def test_a_person_at_the_keyboard(tmp_path: Path) -> None:
+    """Record one take, mark it, keep it; record another, drop it; leave. The motion asked for is in the file."""
+    typist = Typist(tmp_path / "demos", "--episodes", "5", "--operator", "ada")
+    try:
+        typist.wait_for("enter starts")
+        typist.type("\r")
+        for _ in range(8):
+            time.sleep(0.05)
+            typist.type("w")
+        typist.type("g")
+        typist.wait_for("y keeps")
+        typist.type("y")
+        typist.wait_for("kept; the dataset holds 1 of 5")
+        typist.wait_for("enter starts")
+        typist.type("\r")
+        time.sleep(0.2)
+        typist.type(".")
+        typist.wait_for("y keeps")
+        typist.type("n")
+        typist.wait_for("dropped; the dataset holds 1 of 5")
+        typist.wait_for("enter starts")
+        typist.type("q")
+        assert typist.process.wait(timeout=30) == 1  # fewer than asked for
+    finally:
+        if typist.process.poll() is None:
+            typist.process.kill()
+        os.close(typist.person)
+    dataset = Dataset.open(tmp_path / "demos")
+    (episode,) = dataset.episodes()
+    assert (episode.info.operator, episode.info.device, episode.info.success) == ("ada", "keyboard", True)
+    assert np.count_nonzero(episode.requested[:, 0] > 0) >= 6
+    assert not np.any(episode.requested[:, 1:])
+    moved = episode.final_observation["tool_position"] - episode.observations["tool_position"][0]
+    assert moved[0] > 0.03
+    assert abs(moved[1]) < 0.01
+    assert len(dataset.dropped) == 1
