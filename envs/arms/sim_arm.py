@@ -53,13 +53,18 @@ class SimClock:
         self._arm = arm
         self._realtime = realtime
         self._steps = 0
+        self._start_ns = 0
         self._wall_start_ns = time.monotonic_ns()
         self.late_steps = 0
         """Physics steps that began more than 10 ms behind real time (only when paced)."""
 
     def now_ns(self) -> int:
         """See `Clock`."""
-        return self._steps * 1_000_000_000 // PHYSICS_HZ
+        return self._start_ns + self._steps * 1_000_000_000 // PHYSICS_HZ
+
+    def restart_count(self) -> None:
+        """Count physics steps from now on, so that an episode's stamps are rounded the same whatever came before."""
+        self._start_ns, self._steps = self.now_ns(), 0
 
     def sleep_until(self, stamp_ns: int) -> None:
         """Step the physics until `stamp_ns` (to within a microsecond)."""
@@ -99,18 +104,24 @@ class SimArm:
             InputError: the URDF cannot be loaded, or a camera is unknown.
         """
         self._robot = robot
-        self._client = pybullet.connect(pybullet.DIRECT)
-        self._closed = False
-        self.clock = SimClock(self, realtime)
         self._cameras = {name: _camera(robot, name) for name in cameras}
         self._boxes = dict(objects or {})
-        self._load()
+        self.clock = SimClock(self, realtime)
+        self._closed = False
+        self._client = pybullet.connect(pybullet.DIRECT)
+        try:
+            self._load()
+        except InputError:
+            self.close()
+            raise
         self._target = robot.home
         self._from = self._target
         self._move_start_ns = 0
-        self._width = robot.gripper.width if robot.gripper else 0.0
+        self._open_width = robot.gripper.width if robot.gripper else 0.0
+        self._width = self._open_width
         self._width_target = self._width
         self._width_applied = float("nan")
+        self._stepped = False
         self._waiting: deque[tuple[int, Command]] = deque()
         self._physics = {name: parameter.nominal for name, parameter in PARAMETERS.items()}
         self._goals: Mapping[str, Array] = {}
@@ -139,8 +150,11 @@ class SimArm:
                 f"Command for {self._robot.name!r} must be {len(self._target)} finite joint positions in rad, "
                 f"got {position.tolist()}."
             )
+        width = command.gripper_position
+        if width is not None and not np.isfinite(width):
+            raise InputError(f"Command for {self._robot.name!r} must have a finite gripper opening in m, got {width}.")
         delay_ns = round(self._physics["action_delay_s"] * 1e9)
-        self._waiting.append((self.clock.now_ns() + delay_ns, Command(position, command.gripper_position)))
+        self._waiting.append((self.clock.now_ns() + delay_ns, Command(position, width)))
         return command
 
     def hold(self) -> None:
@@ -152,6 +166,8 @@ class SimArm:
 
     def reset(self, start: Start) -> Observation:
         """Teleport arm and objects to `start`, with its physics; deterministic whatever came before."""
+        self._stepped = False
+        self.clock.restart_count()
         pybullet.restoreState(self._initial, physicsClientId=self._client)
         self._apply_physics(start.physics)
         self._noise = np.random.default_rng(start.seed)
@@ -179,6 +195,7 @@ class SimArm:
         while self._waiting and self._waiting[0][0] <= now_ns:
             self._begin_move(now_ns, self._waiting.popleft()[1])
         self._drive(now_ns)
+        self._stepped = True
         pybullet.stepSimulation(physicsClientId=self._client)
 
     def simulator_state(self) -> NDArray[np.float64]:
@@ -285,7 +302,7 @@ class SimArm:
 
     def _set_joints(self, start: Start) -> None:
         position = np.asarray(start.joint_position, np.float64)
-        width = self._width if start.gripper_position is None else start.gripper_position
+        width = self._open_width if start.gripper_position is None else start.gripper_position
         fingers = self._robot.finger_positions(width) if self._fingers else np.zeros(0)
         indices = [*self._joints, *self._fingers]
         for index, value in zip(indices, [*position, *fingers], strict=True):
@@ -356,7 +373,8 @@ class SimArm:
         values: dict[str, Array] = {
             "joint_position": position,
             "joint_velocity": np.array([state[1] for state in states]),
-            "joint_effort": np.array([state[3] for state in states]),
+            # until the first step PyBullet still tells the effort of the episode before
+            "joint_effort": np.array([state[3] for state in states]) if self._stepped else np.zeros(len(states)),
         }
         if self._fingers:
             fingers = np.array([state[0] for state in self._states(self._fingers)])
