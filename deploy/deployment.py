@@ -116,6 +116,9 @@ def deploy(
 
 
 def _one_episode(runner: SkillRunner, clock: Clock, front: Front, config: DeployConfig, number: int) -> EpisodeReport:
+    asked = front.stop_asked()
+    if asked is not None:
+        raise Stopped(asked)
     _wait_until_ready(runner, clock, front, config.ready_s, since_ns=0)
     seed = None
     if config.reset_service is not None and not config.runner.shadow:

@@ -14,21 +14,17 @@ from collections.abc import Callable
 from types import FrameType, TracebackType
 from typing import Any
 
-import rclpy
-import rclpy.duration
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
 from rclpy.clock import Clock as RosClock
 from rclpy.clock import ClockType
-from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
-from rclpy.node import Node
-from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
-from rclpy.signals import SignalHandlerOptions
+from rclpy.duration import Duration
 from std_msgs.msg import Bool, Float64MultiArray, MultiArrayDimension, MultiArrayLayout, String
 from std_srvs.srv import Trigger
 
 from understudy.deploy.runner import LOOP, SkillRunner, Tick
 from understudy.deploy.skill import SkillManifest
 from understudy.deploy.watchdog import Source, Watchdog
+from understudy.envs.arms.ros_common import LATCHED, Graph
 from understudy.errors import ArmFault
 
 NODE = "understudy_deploy"
@@ -39,14 +35,6 @@ DIAGNOSTICS_TOPIC = "/diagnostics"
 DIAGNOSTICS_PERIOD_S = 1.0
 STALL_CHECK_PERIOD_S = 0.1
 ACK_TIMEOUT_S = 1.0
-
-LATCHED = QoSProfile(depth=1, reliability=ReliabilityPolicy.RELIABLE, durability=DurabilityPolicy.TRANSIENT_LOCAL)
-
-
-def init_ros() -> None:
-    """Start rclpy without its signal handlers: with them the context is gone before a stop can be published."""
-    if not rclpy.ok():
-        rclpy.init(signal_handler_options=SignalHandlerOptions.NO)
 
 
 class StopSignals:
@@ -80,16 +68,17 @@ class DeployNode:
     """`deployment.Front` on the graph."""
 
     def __init__(self, manifest: SkillManifest, signals: StopSignals, success_topic: str | None) -> None:
-        """Create the node and spin it in a thread of its own. `init_ros` must have been called."""
+        """Join the graph; callbacks run in a thread of their own."""
         self._manifest = manifest
         self._signals = signals
         self._state = "starting"
         self._success = threading.Event()
         self._stalled: str | None = None
-        self._closing = threading.Event()
+        self._closed = False
         self._watchdog: Watchdog | None = None
         self._emergency_hold: Callable[[], None] | None = None
-        self._node = Node(NODE)
+        self._graph = Graph(NODE)
+        self._node = self._graph.node
         self._requested = self._node.create_publisher(Float64MultiArray, REQUESTED_TOPIC, 10)
         self._episodes = self._node.create_publisher(String, EPISODE_TOPIC, LATCHED)
         self._states = self._node.create_publisher(String, STATE_TOPIC, LATCHED)
@@ -103,22 +92,12 @@ class DeployNode:
         labels = self._manifest.action_spec.labels
         dimension = MultiArrayDimension(label=",".join(labels), size=len(labels), stride=len(labels))
         self._layout = MultiArrayLayout(dim=[dimension], data_offset=0)
-        self._executor = SingleThreadedExecutor()
-        self._executor.add_node(self._node)
-        self._thread = threading.Thread(target=self._spin, name=NODE, daemon=True)
-        self._thread.start()
+        self._graph.start()
 
     def watch(self, runner: SkillRunner, emergency_hold: Callable[[], None]) -> None:
         """Report the runner's sources in the diagnostics, and hold by `emergency_hold` if its loop stalls."""
         self._watchdog = runner.watchdog
         self._emergency_hold = None if runner.config.shadow else emergency_hold
-
-    def _spin(self) -> None:
-        while rclpy.ok() and not self._closing.is_set():
-            try:
-                self._executor.spin_once(timeout_sec=0.1)
-            except ExternalShutdownException:
-                return
 
     # what the deployment asks (deployment.Front)
 
@@ -228,14 +207,12 @@ class DeployNode:
 
     def close(self) -> None:
         """Wait until what was said has arrived, then leave the graph; safe to call twice."""
-        if self._closing.is_set():
+        if self._closed:
             return
+        self._closed = True
         for publisher in (self._states, self._episodes):
-            publisher.wait_for_all_acked(rclpy.duration.Duration(seconds=ACK_TIMEOUT_S))
-        self._closing.set()
-        self._thread.join(timeout=2.0)
-        self._executor.shutdown()
-        self._node.destroy_node()
+            publisher.wait_for_all_acked(Duration(seconds=ACK_TIMEOUT_S))
+        self._graph.close()
 
 
 def _seed(message: str) -> int | None:
@@ -251,8 +228,3 @@ def _seed(message: str) -> int | None:
 def _source_status(source: Source) -> DiagnosticStatus:
     level = DiagnosticStatus.ERROR if source.late else DiagnosticStatus.OK
     return DiagnosticStatus(level=level, name=f"{NODE}: {source.name}", message=str(source))
-
-
-def shutdown_ros() -> None:
-    """Leave the graph if still on it."""
-    rclpy.try_shutdown()

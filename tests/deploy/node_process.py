@@ -12,7 +12,7 @@ from pathlib import Path
 from deploy_support import TinyArm
 
 from understudy.deploy.deployment import DeployConfig, deploy
-from understudy.deploy.ros_node import DeployNode, StopSignals, init_ros, shutdown_ros
+from understudy.deploy.ros_node import DeployNode, StopSignals
 from understudy.deploy.runner import SkillRunner, Tick
 from understudy.deploy.skill import load_skill
 from understudy.envs.arms.clock import MonotonicClock
@@ -30,7 +30,6 @@ def main(path: Path, mode: str) -> int:
     arm.clock = MonotonicClock()
     if mode == "silent":
         arm.silent_after_ns = arm.clock.now_ns() + 1_000_000_000
-    init_ros()
     skill = load_skill(path)
     with StopSignals() as signals:
         node = (StallingNode if mode == "stall" else DeployNode)(skill.manifest, signals, "/task_done")
@@ -39,7 +38,6 @@ def main(path: Path, mode: str) -> int:
         config = DeployConfig(success_topic="/task_done", reset_service="/reset" if mode == "reset" else None)
         report, problem = deploy(runner, arm.clock, node, config, print)
         node.close()
-        shutdown_ros()
     print(f"sent {len(arm.sent)} holds {arm.holds} seed {[e.seed for e in report.episodes]}")
     return 0 if problem is None else 1
 

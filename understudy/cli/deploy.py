@@ -10,15 +10,22 @@ from typing import TYPE_CHECKING
 
 import tyro
 
+from understudy.datasets.schema import is_image
 from understudy.deploy.deployment import DeployConfig, deploy
 from understudy.deploy.runner import RunnerConfig, SkillRunner
 from understudy.deploy.skill import Skill, check_robot, load_skill
 from understudy.envs.arms.robot import RobotDescription, load_robot
+from understudy.errors import ArmFault
 
 if TYPE_CHECKING:
     from understudy.deploy.report import DeploymentReport
+    from understudy.deploy.ros_node import StopSignals
+    from understudy.envs.arms.ros_arm import RosArm
 
 __all__ = ["Deploy"]
+
+WAIT_SLICE_S = 0.5
+"""Between looks whether somebody wants to stop, while waiting for the arm."""
 
 _RUNNER = RunnerConfig()
 _DEPLOY = DeployConfig()
@@ -46,7 +53,7 @@ class Deploy:
     episodes: int = _DEPLOY.episodes
     """How many episodes to run."""
     reset_service: str | None = _DEPLOY.reset_service
-    """std_srvs/Trigger that prepares the scene before each episode."""
+    """std_srvs/Trigger that prepares the scene before each episode; by default the robot file's, if it has one."""
     success_topic: str | None = _DEPLOY.success_topic
     """std_msgs/Bool that says when the task is done; without it nobody judges."""
     time_limit_s: float | None = _RUNNER.time_limit_s
@@ -63,8 +70,9 @@ class Deploy:
     """Print the report as JSON instead of a table."""
 
     def run(self) -> int:
-        config = self._config()
-        skill, robot = load_skill(self.skill), load_robot(self.robot)
+        robot = load_robot(self.robot)
+        config = self._config(robot.ros.reset_service)
+        skill = load_skill(self.skill)
         check_robot(skill.manifest, robot, allow_narrower_limits=self.allow_narrower_limits)
         report, problem, code = _run_on_graph(skill, robot, config)
         self._show(report)
@@ -72,14 +80,16 @@ class Deploy:
             print(f"error: {problem}", file=sys.stderr)
         return code
 
-    def _config(self) -> DeployConfig:
+    def _config(self, reset_service: str | None) -> DeployConfig:
         runner = RunnerConfig(
             shadow=self.shadow,
             time_limit_s=self.time_limit_s,
             max_novelty=self.max_novelty,
             allow_narrower_limits=self.allow_narrower_limits,
         )
-        return DeployConfig(self.episodes, self.reset_service, self.success_topic, self.ready_s, runner)
+        return DeployConfig(
+            self.episodes, self.reset_service or reset_service, self.success_topic, self.ready_s, runner
+        )
 
     def _show(self, report: DeploymentReport) -> None:
         text = json.dumps(report.as_dict(), indent=2)
@@ -95,24 +105,43 @@ class Deploy:
 def _run_on_graph(
     skill: Skill, robot: RobotDescription, config: DeployConfig
 ) -> tuple[DeploymentReport, str | None, int]:
-    """Run the deployment on ROS 2 and leave the graph; the order of leaving: hold (done), arm, node, context."""
-    from understudy.deploy.ros_node import DeployNode, StopSignals, init_ros, shutdown_ros
+    """Run the deployment on ROS 2 and leave the graph: hold (done by then), arm, node."""
+    from understudy.deploy.ros_node import DeployNode, StopSignals
     from understudy.envs.arms.ros_arm import RosArm
 
-    init_ros()
+    keys = skill.manifest.observation_keys
+    cameras = tuple(key.removeprefix("image_") for key in keys if is_image(key))
     with StopSignals() as signals:
         node = DeployNode(skill.manifest, signals, config.success_topic)
-        arm = RosArm(robot)
+        arm = RosArm(robot, cameras=cameras)
         try:
             runner = SkillRunner(arm, skill, config.runner)
             node.watch(runner, arm.hold)
+            _wait_for_arm(arm, keys, signals, config.ready_s)
             report, problem = deploy(runner, arm.clock, node, config, _say)
         finally:
             arm.close()
             node.close()
-            shutdown_ros()
         code = 130 if signals.why is not None else int(problem is not None)
         return report, problem, code
+
+
+def _wait_for_arm(arm: RosArm, keys: tuple[str, ...], signals: StopSignals, timeout_s: float) -> None:
+    """Wait for the arm's first observations, or until somebody stops it.
+
+    Raises:
+        ArmFault: it took too long; names the topics and what is the matter with them.
+    """
+    sensed = tuple(key for key in keys if not key.startswith("tool_"))
+    for attempts_left in reversed(range(max(1, round(timeout_s / WAIT_SLICE_S)))):
+        try:
+            arm.wait_until_ready(sensed, WAIT_SLICE_S)
+            return
+        except ArmFault:
+            if signals.why is not None:
+                return
+            if attempts_left == 0:
+                raise
 
 
 def _say(line: str) -> None:
