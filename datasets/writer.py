@@ -43,6 +43,7 @@ BLOCK = 64
 QUEUE_STEPS = 1000
 """Steps that may wait for the disk (50 s at 20 Hz) before recording is stopped."""
 _NO_TICK = -1
+_LOOK_UP_S = 0.2
 
 
 @dataclass(frozen=True)
@@ -137,7 +138,8 @@ class EpisodeWriter:
         except OSError as error:
             self._lock.release()
             raise self._failure(error) from error
-        self._thread = threading.Thread(target=self._work, name=f"writer-{path.stem}", daemon=True)
+        # Not a daemon: one that is torn off inside HDF5 keeps its lock, and the interpreter then never exits.
+        self._thread = threading.Thread(target=self._work, name=f"writer-{path.stem}")
         self._thread.start()
 
     def add(self, step: Step) -> None:
@@ -225,10 +227,19 @@ class EpisodeWriter:
 
     def _work(self) -> None:
         """The thread: write what comes, remember the first failure, and keep emptying the queue after it."""
-        while (step := self._queue.get()) is not None:
+        while (step := self._next()) is not None:
             if self._error is None:
                 self._guarded(self._write, step)
         self._guarded(self._file.close)
+
+    def _next(self) -> Step | None:
+        """The next step; None at the end, which is also when the main thread is gone and nothing is left to write."""
+        while True:
+            try:
+                return self._queue.get(timeout=_LOOK_UP_S)
+            except queue.Empty:
+                if not threading.main_thread().is_alive():
+                    return None
 
     def _write(self, step: Step) -> None:
         self._file.write(step)

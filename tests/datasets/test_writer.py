@@ -151,3 +151,30 @@ def test_a_full_disk_is_said_clearly_and_loses_nothing_committed(tmp_path: Path)
     opened = Dataset.open(tmp_path / "demos")
     assert opened.checksum() == before
     assert len(list(opened.episodes())) == 2
+
+
+FORGETS_TO_CLOSE = """
+import sys
+from datasets_builders import make_episode, steps_of
+from understudy.datasets.store import Dataset
+episode = make_episode(40)
+writer = Dataset.open(sys.argv[1]).begin(episode.info, {k: v[0] for k, v in episode.observations.items()})
+for step in steps_of(episode):
+    writer.add(step)
+raise SystemExit("left")
+"""
+
+
+def test_a_process_that_forgets_its_writer_ends_and_leaves_every_step(tmp_path: Path) -> None:
+    """Incident: with a daemon thread the interpreter hung at exit, because the thread died holding HDF5's lock."""
+    dataset = Dataset.create(tmp_path / "demos", robot="two_joint", task="reach")
+    root = Path(__file__).parents[2]
+    finished = subprocess.run(
+        [sys.executable, "-c", FORGETS_TO_CLOSE, str(dataset.path)],
+        capture_output=True, text=True, check=False, timeout=30,
+        env={"PYTHONPATH": f"{root}:{root / 'tests'}", "PATH": "/usr/bin:/bin"},
+    )  # fmt: skip
+    assert finished.stderr.strip() == "left"
+    opened = Dataset.open(dataset.path)
+    (id,) = opened.recovery.takes
+    assert len(opened.read(opened.commit(opened.take_file(id)))) == 40

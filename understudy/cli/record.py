@@ -124,26 +124,31 @@ class Record:
         session = self._session(env, device, dataset)
         needed = self.episodes - len(dataset)
         failed = 0
-        with _progress(self.json) as progress:
-            bar = progress.add_task(f"recording {self.task}", total=self.episodes, completed=len(dataset))
-            for seed in _seeds(dataset, self.seed):
-                device.reseed(np.random.default_rng([seed, 1]))
-                session.prepare(seed=seed)
-                if _play(session) or self.keep_failures:
-                    session.keep()
-                    progress.advance(bar)
-                else:
-                    session.drop()
-                    failed += 1
-                if len(session.kept) == needed:
-                    break
-                if failed > ATTEMPTS_PER_EPISODE * (len(session.kept) + 1) + 10:
-                    raise UnderstudyError(
-                        f"The scripted operator solved {len(session.kept)} of {len(session.kept) + failed} takes of "
-                        f"{self.task!r} here, too few to go on; use milder --randomize, or --keep-failures."
-                    )
-        session.close()
+        try:
+            with _progress(self.json) as progress:
+                bar = progress.add_task(f"recording {self.task}", total=self.episodes, completed=len(dataset))
+                for seed in _seeds(dataset, self.seed):
+                    device.reseed(np.random.default_rng([seed, 1]))
+                    session.prepare(seed=seed)
+                    if _play(session) or self.keep_failures:
+                        session.keep()
+                        progress.advance(bar)
+                    else:
+                        session.drop()
+                        failed += 1
+                    if len(session.kept) == needed:
+                        return failed
+                    self._require_progress(len(session.kept), failed)
+        finally:
+            session.close()
         return failed
+
+    def _require_progress(self, kept: int, failed: int) -> None:
+        if failed > ATTEMPTS_PER_EPISODE * (kept + 1) + 10:
+            raise UnderstudyError(
+                f"The scripted operator solved {kept} of {kept + failed} takes of {self.task!r} here, too few to go "
+                "on; use milder --randomize, or --keep-failures."
+            )
 
     def _by_hand(self, env: ArmEnv, dataset: Dataset) -> int:
         """Let a person at the keyboard record until there are enough; returns how many takes were dropped."""
