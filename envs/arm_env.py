@@ -89,6 +89,7 @@ class ArmEnv(gymnasium.Env[Observations, NDArray[np.float32]]):
 
     def step_units(self, requested: NDArray[np.float64]) -> tuple[Observations, float, bool, bool, dict[str, Any]]:
         """One control period with an action (A,) in the units of `spec_units`."""
+        requested = np.array(requested, np.float64)
         before = self.control.state()
         sent, command = self.control.apply(requested)
         self.aligned = self.control.wait()
@@ -108,8 +109,12 @@ class ArmEnv(gymnasium.Env[Observations, NDArray[np.float32]]):
 
     def render(self) -> NDArray[np.uint8] | None:  # type: ignore[override]
         """An rgb_array (H, W, 3) from the arm's `render()`, where it has one."""
-        draw = getattr(self.control.arm, "render", None)
-        return draw() if draw is not None and self.render_mode == "rgb_array" else None
+        if self.render_mode != "rgb_array":
+            return None
+        arm: Any = self.control.arm
+        while not hasattr(arm, "render") and hasattr(arm, "inner"):
+            arm = arm.inner
+        return arm.render() if hasattr(arm, "render") else None
 
     def close(self) -> None:
         """Close the arm."""

@@ -18,6 +18,7 @@ from understudy.envs.arms.arm import Arm, Command, Observation, Start
 from understudy.envs.arms.clock import Ticker
 from understudy.envs.arms.kinematics import Kinematics
 from understudy.envs.arms.robot import RobotDescription
+from understudy.errors import InputError
 
 Vector = NDArray[np.float64]
 
@@ -77,7 +78,16 @@ class Control:
         return Command(np.asarray(self._raw["joint_position"], np.float64), gripper)
 
     def apply(self, action: Vector) -> tuple[Vector, Command]:
-        """Decode `action` (A,) in units, send it, and return (what was sent as an action (A,), the sent command)."""
+        """Decode `action` (A,) in units, send it, and return (what was sent as an action (A,), the sent command).
+
+        Raises:
+            InputError: the action has the wrong shape.
+        """
+        spec = self.actions.spec
+        if np.shape(action) != (spec.size,):
+            raise InputError(
+                f"Action for {spec.name!r} has shape {np.shape(action)}; expected ({spec.size},): {list(spec.labels)}."
+            )
         measured = np.asarray(self._raw["joint_position"], np.float64)
         command = self.actions.decode(action, self._sent, measured)
         before, self._sent = self._sent, self.arm.send(command)

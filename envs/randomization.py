@@ -88,15 +88,20 @@ def _check(name: str, parameter: str, distribution: Distribution) -> None:
     if distribution.shape == "normal":
         if second < 0:
             raise InputError(f"{where}: standard deviation must not be negative, got {second}.")
-        if PARAMETERS[parameter].positive:
-            raise InputError(f"{where}: must stay positive; use uniform or log_uniform, not normal.")
+        if PARAMETERS[parameter].positive or _counts_from_zero(parameter):
+            raise InputError(f"{where}: must not become negative; use uniform or log_uniform, not normal.")
         return
     if first > second:
         raise InputError(f"{where}: bounds are reversed, {first} is above {second}; swap them.")
     if first <= 0 and (PARAMETERS[parameter].positive or distribution.shape == "log_uniform"):
         raise InputError(f"{where}: the lower bound must be above zero, got {first}.")
-    if parameter.endswith(("_delay_s", "_noise_m", "_noise_rad")) and first < 0:
+    if _counts_from_zero(parameter) and first < 0:
         raise InputError(f"{where}: must not be negative, got {first}.")
+
+
+def _counts_from_zero(parameter: str) -> bool:
+    """Whether a parameter may be zero and never negative: delays and standard deviations."""
+    return parameter.endswith(("_delay_s", "_noise_m", "_noise_rad"))
 
 
 def _preset(name: str, width: float) -> Randomization:
@@ -140,7 +145,7 @@ def load_randomization(source: str) -> Randomization | None:
         raise InputError(f"Randomization file {path} does not exist.")
     try:
         data = yaml.safe_load(path.read_text())
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+    except (yaml.YAMLError, OSError, ValueError, RecursionError) as error:
         raise InputError(f"{path}: not readable as YAML: {' '.join(str(error).split())}") from error
     if not isinstance(data, dict):
         raise InputError(f"{path}: expected a mapping of parameters, got {type(data).__name__}.")
@@ -152,7 +157,7 @@ def _parse(path: Path, name: str, entry: object) -> Distribution:
     if isinstance(entry, dict) and len(entry) == 1:
         shape, bounds = next(iter(entry.items()))
         numbers = bounds if isinstance(bounds, list) else []
-        if shape in shapes and len(numbers) == 2 and all(isinstance(n, int | float) for n in numbers):
+        if shape in shapes and len(numbers) == 2 and all(type(n) in (int, float) for n in numbers):
             return Distribution(shape, float(numbers[0]), float(numbers[1]))
     raise InputError(f"{path}: {name}: expected one of {', '.join(shapes)} with two numbers, got {entry!r}.")
 

@@ -71,12 +71,17 @@ class _Gripper:
 
 
 class ToolDelta:
-    """A step of the tool in base axes: translation (m), rotation vector (rad), and the gripper's opening (m)."""
+    """A step of the tool in base axes: translation (m), rotation vector (rad), and the gripper's opening (m).
+
+    Where a joint would have to be faster than it can (near a singularity), the whole step is shortened, which keeps
+    its direction.
+    """
 
     def __init__(self, robot: RobotDescription, kinematics: Kinematics) -> None:
         self._gripper = _Gripper(robot)
         self._kinematics = kinematics
         self._period_s = robot.period_s
+        self._max_step = robot.joint_array("velocity") * robot.period_s
         steps = [MAX_TOOL_STEP_M] * 3 + [MAX_TOOL_STEP_RAD] * 3
         self.spec = self._gripper.spec(
             "tool_delta", list(_TWIST_LABELS), ["m"] * 3 + ["rad"] * 3, [-step for step in steps], steps
@@ -90,8 +95,9 @@ class ToolDelta:
         position = now.position + lead * min(1.0, LEASH_M / max(float(np.linalg.norm(lead)), 1e-9))
         quaternion = quaternion_multiply(rotvec_to_quaternion(twist[3:]), here.quaternion)
         goal = Pose(position, _leash_rotation(quaternion, now.quaternion))
-        joints = self._kinematics.solve(goal, sent.joint_position)
-        return Command(joints, gripper, (joints - sent.joint_position) / self._period_s)
+        step = self._kinematics.solve(goal, sent.joint_position) - sent.joint_position
+        step = step / max(1.0, float(np.max(np.abs(step) / self._max_step)))
+        return Command(sent.joint_position + step, gripper, step / self._period_s)
 
     def encode(self, before: Command, after: Command) -> Vector:
         """See `ActionSpace`."""

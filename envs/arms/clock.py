@@ -91,5 +91,7 @@ class Ticker:
         if not self._parts:
             return "loop"
         ends = [stamp for _, stamp in self._parts[1:]] + [now]
-        lengths = {name: end - begin for (name, begin), end in zip(self._parts, ends, strict=True)}
+        lengths: Counter[str] = Counter()
+        for (name, begin), end in zip(self._parts, ends, strict=True):
+            lengths[name] += end - begin
         return max(lengths, key=lambda name: lengths[name])

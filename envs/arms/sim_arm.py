@@ -168,7 +168,7 @@ class SimArm:
         """Teleport arm and objects to `start`, with its physics; deterministic whatever came before."""
         self._stepped = False
         self.clock.restart_count()
-        pybullet.restoreState(self._initial, physicsClientId=self._client)
+        self._forget_contacts()
         self._apply_physics(start.physics)
         self._noise = np.random.default_rng(start.seed)
         self._waiting.clear()
@@ -230,6 +230,16 @@ class SimArm:
             physicsClientId=self._client,
         )[2]
         return np.ascontiguousarray(np.reshape(pixels, (height, width, 4))[:, :, :3].astype(np.uint8))
+
+    def _forget_contacts(self) -> None:
+        """Restore the first state with nothing touching: Bullet would start the solver from the last episode's contacts."""
+        pybullet.restoreState(self._initial, physicsClientId=self._client)
+        for index, body in enumerate(self._bodies.values()):
+            pybullet.resetBasePositionAndOrientation(
+                body, (0.0, 0.0, 10.0 + index), (0.0, 0.0, 0.0, 1.0), physicsClientId=self._client
+            )
+        pybullet.performCollisionDetection(physicsClientId=self._client)
+        pybullet.restoreState(self._initial, physicsClientId=self._client)
 
     # -- building the scene
 

@@ -56,4 +56,4 @@ class Lift:
         height = float(observation["object_position"][2]) - HALF_EDGE_M
         if height >= LIFTED_M:
             return Score(1.0, True)
-        return Score(0.3 * (1.0 - np.tanh(5.0 * distance)) + 0.5 * max(0.0, height) / LIFTED_M, False)
+        return Score(0.3 * (1.0 - float(np.tanh(5.0 * distance))) + 0.5 * max(0.0, height) / LIFTED_M, False)

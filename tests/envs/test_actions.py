@@ -78,7 +78,7 @@ def test_encode_undoes_decode_where_nothing_is_clipped(name: str, space: str, se
     low, high = np.array(actions.spec.low), np.array(actions.spec.high)
     action = rng.uniform(low, high) if space != "joint_position" else neutral(actions, near_home(name, rng))
     if space == "tool_delta":
-        action[:6] *= 0.5  # so that every such step can be reached from near home
+        action[:6] *= 0.25  # so that every such step can be reached from near home, at a joint's speed
     command = actions.decode(action, sent, sent.joint_position)
     assert actions.encode(sent, command) == pytest.approx(action, abs=3e-5)
 
@@ -180,6 +180,20 @@ def test_the_tool_leads_a_blocked_arm_by_no_more_than_the_leash(name: str, direc
     assert np.linalg.norm(pose.position - stuck.position) <= LEASH_M + 1e-3
     turn = quaternion_to_rotvec(quaternion_multiply(pose.quaternion, stuck.quaternion * [-1, -1, -1, 1]))
     assert np.linalg.norm(turn) <= LEASH_RAD + 1e-2
+
+
+@pytest.mark.parametrize("name", ROBOTS)
+@given(seed=seeds)
+@settings(max_examples=60, deadline=None)
+def test_a_tool_step_asks_no_joint_for_more_than_its_speed_and_keeps_its_direction(name: str, seed: int):
+    actions, rng, robot = build(name, "tool_delta"), np.random.default_rng(seed), ROBOTS[name]
+    sent = near_home(name, rng)
+    action = rng.choice([-1.0, 1.0], actions.spec.size) * np.array(actions.spec.high)
+    command = actions.decode(action, sent, sent.joint_position)
+    assert np.all(np.abs(command.joint_velocity) <= robot.joint_array("velocity") * (1 + 1e-9))
+    step = actions.encode(sent, command)[:6]
+    along = step @ action[:6] / (np.linalg.norm(step) * np.linalg.norm(action[:6]))
+    assert along > 0.97
 
 
 @each_case
