@@ -1,8 +1,8 @@
 """`RosStreams`: everything that passes on a robot's topics, at its own rate, for whoever records it.
 
 Watches and publishes nothing. What is sensed has the keys of observations; what is commanded, by whoever commands,
-has `sent_joint_position`, `sent_joint_velocity` and `sent_gripper_position`; a deployed policy's requests have
-`requested_action`. Episodes are announced on a topic of their own.
+has `command`, `command_velocity` and `gripper_command`; a deployed policy's requests have `requested_action`.
+Episodes are announced on a topic of their own.
 
 Every sample has the stamp of its measurement (or, for messages without one, of its publishing) on the monotonic
 clock, and waits in a bounded buffer until it is drained.
@@ -32,6 +32,15 @@ from understudy.errors import InputError
 
 Array = NDArray[Any]
 
+COMMAND = "command"
+"""Key of the joint targets (J,) that were commanded, rad."""
+COMMAND_VELOCITY = "command_velocity"
+"""Key of the joint velocities (J,) that came with them, rad/s."""
+GRIPPER_COMMAND = "gripper_command"
+"""Key of the gripper's target opening (1,), m."""
+REQUESTED = "requested_action"
+"""Key of the actions (A,) that a policy asked for, in the units of the announced action spec."""
+
 REQUESTED_TOPIC = "/understudy/requested_action"
 EPISODE_TOPIC = "/understudy/episode"
 BUFFERED = 20_000
@@ -48,15 +57,12 @@ class EpisodeEvent:
     """An episode was announced to run, or to have ended."""
 
     state: Literal["running", "ended"]
-    episode: int
-    success: bool | None
-    seed: int | None
-    action_spec: ActionSpec | None
-    """What `requested_action` means; None when the announcer did not say."""
-    task: str
-    operator: str
+    details: Mapping[str, Any]
+    """What was said of it: episode, success, seed, task, operator, action_spec (as `ActionSpec.as_dict`)."""
     stamp_ns: int
     """When it was announced, on the monotonic clock; one that was latched before we came is old."""
+    receive_ns: int
+    """When we heard it, on the monotonic clock."""
 
 
 @dataclass(frozen=True)
@@ -78,7 +84,7 @@ class _Stream:
     """The samples of one key that were not drained yet, and what is known of all."""
 
     def __init__(self, key: str) -> None:
-        self.waiting: deque[tuple[int, int, Array]] = deque(maxlen=BUFFERED_IMAGES if is_image(key) else BUFFERED)
+        self.waiting: deque[Sample] = deque(maxlen=BUFFERED_IMAGES if is_image(key) else BUFFERED)
         self.latest: Sample | None = None
         self.count = 0
         self.lost = 0
@@ -89,7 +95,7 @@ class _Stream:
         if self.latest is not None:
             self.longest_gap_ns = max(self.longest_gap_ns, sample.stamp_ns - self.latest.stamp_ns)
         self.lost += len(self.waiting) == self.waiting.maxlen
-        self.waiting.append((sample.stamp_ns, sample.receive_ns, sample.value))
+        self.waiting.append(sample)
         self._recent.append(sample.stamp_ns)
         self.latest = sample
         self.count += 1
@@ -145,8 +151,8 @@ class RosStreams:
 
     # what one may ask
 
-    def drain(self) -> dict[str, list[tuple[int, int, Array]]]:
-        """Every sample since the last drain, oldest first: key -> [(stamp_ns, receive_ns, value)], and forget them."""
+    def drain(self) -> dict[str, list[Sample]]:
+        """Every sample since the last drain by key, oldest first; they are forgotten here."""
         with self._lock:
             drained = {key: list(stream.waiting) for key, stream in self._streams.items() if stream.waiting}
             for stream in self._streams.values():
@@ -216,15 +222,15 @@ class RosStreams:
         except InputError as error:
             self._sensors.refuser.refuse(topic, str(error))
             return
-        self._keep_message("sent_joint_position", position, info)
+        self._keep_message(COMMAND, position, info)
         if velocity is not None:
-            self._keep_message("sent_joint_velocity", velocity, info)
+            self._keep_message(COMMAND_VELOCITY, velocity, info)
 
     def _hear_position(self, message: Float64MultiArray, info: Mapping[str, int]) -> None:
-        self._hear_numbers(self._robot.ros.command_topic, "sent_joint_position", message, len(self._robot.joints), info)
+        self._hear_numbers(self._robot.ros.command_topic, COMMAND, message, len(self._robot.joints), info)
 
     def _hear_request(self, message: Float64MultiArray, info: Mapping[str, int]) -> None:
-        self._hear_numbers(REQUESTED_TOPIC, "requested_action", message, len(message.data), info)
+        self._hear_numbers(REQUESTED_TOPIC, REQUESTED, message, len(message.data), info)
 
     def _hear_numbers(
         self, topic: str, key: str, message: Float64MultiArray, size: int, info: Mapping[str, int]
@@ -243,11 +249,12 @@ class RosStreams:
         except InputError as error:
             self._sensors.refuser.refuse(str(self._robot.ros.gripper_topic), str(error))
             return
-        self._keep_message("sent_gripper_position", np.array([self._robot.gripper_width(fingers)]), info)
+        self._keep_message(GRIPPER_COMMAND, np.array([self._robot.gripper_width(fingers)]), info)
 
     def _hear_episode(self, message: String, info: Mapping[str, int]) -> None:
+        receipt = Receipt.now()
         try:
-            event = read_event(message.data, Receipt.now().stamp_ns(info["source_timestamp"]))
+            event = read_event(message.data, receipt.stamp_ns(info["source_timestamp"]), receipt.monotonic_ns)
         except InputError as error:
             self._sensors.refuser.refuse(EPISODE_TOPIC, str(error))
             return
@@ -255,28 +262,21 @@ class RosStreams:
             self._events.append(event)
 
 
-def read_event(text: str, stamp_ns: int) -> EpisodeEvent:
+def read_event(text: str, stamp_ns: int, receive_ns: int) -> EpisodeEvent:
     """An announcement as it is on the episode topic.
 
     Raises:
-        InputError: not JSON of that form.
+        InputError: not a JSON object of that form.
     """
     try:
-        data = json.loads(text)
-        spec = data.get("action_spec")
-        event = EpisodeEvent(
-            state=data["state"],
-            episode=int(data["episode"]),
-            success=data.get("success"),
-            seed=data.get("seed"),
-            action_spec=None if spec is None else ActionSpec.from_dict(spec),
-            task=str(data.get("task", "")),
-            operator=str(data.get("operator", "")),
-            stamp_ns=stamp_ns,
-        )
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise InputError(f"episode announcement cannot be read: {error!r} in {text[:200]!r}") from error
-    wrong = event.state not in ("running", "ended") or not isinstance(event.success, bool | None)
-    if wrong or type(event.seed) not in (int, type(None)):
-        raise InputError(f"episode announcement cannot be used: {text[:200]!r}")
-    return event
+        details = json.loads(text)
+    except ValueError as error:
+        raise InputError(f"episode announcement is not JSON ({error}): {text[:200]!r}") from error
+    state = details.pop("state", None) if isinstance(details, dict) else None
+    if state not in ("running", "ended"):
+        raise InputError(f"episode announcement says neither running nor ended: {text[:200]!r}")
+    if type(details.get("success")) not in (bool, type(None)) or type(details.get("seed")) not in (int, type(None)):
+        raise InputError(f"episode announcement's success or seed is of the wrong type: {text[:200]!r}")
+    if details.get("action_spec") is not None:
+        ActionSpec.from_dict(details["action_spec"])
+    return EpisodeEvent(state, details, stamp_ns, receive_ns)

@@ -171,7 +171,7 @@ def image_to_array(message: Image) -> NDArray[np.uint8]:
     data = np.frombuffer(message.data, np.uint8)
     if step < width * channels or len(data) < height * step:
         raise InputError(
-            f"image has {len(data)} bytes in rows of {step}; {height} rows of {width} {message.encoding} pixels are more"
+            f"image has {len(data)} bytes in rows of {step}; {height} rows of {width} {message.encoding} do not fit"
         )
     pixels = data[: height * step].reshape(height, step)[:, : width * channels].reshape(height, width, channels)
     return pixels[:, :, list(order)] if message.encoding != "rgb8" else pixels.copy()
