@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import itertools
 import json
-import os
 import signal
 import subprocess
 import sys
-import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -16,87 +13,13 @@ from typing import Any
 
 import numpy as np
 import pytest
+from deploy_ros_support import Listener, environment
 from deploy_support import manifest, write_tiny
 
 pytestmark = pytest.mark.ros
-rclpy = pytest.importorskip("rclpy")
+pytest.importorskip("rclpy")
 
-ROOT = Path(__file__).resolve().parents[2]
-WORKER = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
-DOMAINS = itertools.count(60 + 20 * (WORKER % 2))
 STEP = np.array([0.0, 0.3, 0.0, 0.0, 0.0, 0.0, 0.0, 1.0])
-
-
-class Listener:
-    """A node without any code of ours that keeps every message it hears, with when."""
-
-    def __init__(self, domain: int) -> None:
-        from diagnostic_msgs.msg import DiagnosticArray
-        from rclpy.executors import SingleThreadedExecutor
-        from rclpy.qos import DurabilityPolicy, QoSProfile
-        from std_msgs.msg import Bool, Float64MultiArray, String
-
-        os.environ["ROS_AUTOMATIC_DISCOVERY_RANGE"] = "LOCALHOST"
-        self.context = rclpy.Context()
-        rclpy.init(context=self.context, domain_id=domain)
-        self.node = rclpy.create_node("plain_listener", context=self.context)
-        latched = QoSProfile(depth=20, durability=DurabilityPolicy.TRANSIENT_LOCAL)
-        self.heard: dict[str, list[tuple[float, Any]]] = {}
-        topics = {
-            "/understudy/state": (String, latched),
-            "/understudy/episode": (String, latched),
-            "/understudy/requested_action": (Float64MultiArray, 100),
-            "/diagnostics": (DiagnosticArray, 100),
-        }
-        for topic, (kind, quality) in topics.items():
-            self.node.create_subscription(kind, topic, self._keep(topic), quality)
-        self.done = self.node.create_publisher(Bool, "/task_done", latched)
-        self.executor = SingleThreadedExecutor(context=self.context)
-        self.executor.add_node(self.node)
-        self.running = True
-        self.thread = threading.Thread(target=self._spin)
-        self.thread.start()
-
-    def _keep(self, topic: str) -> Callable[[Any], None]:
-        kept = self.heard.setdefault(topic, [])
-        return lambda message: kept.append((time.monotonic(), message))
-
-    def _spin(self) -> None:
-        while self.running:
-            self.executor.spin_once(timeout_sec=0.05)
-
-    def wait(self, condition: Callable[[], bool], seconds: float = 20.0) -> None:
-        end = time.monotonic() + seconds
-        while not condition():
-            assert time.monotonic() < end, f"waited {seconds} s; heard states {self.states}"
-            time.sleep(0.01)
-
-    @property
-    def states(self) -> list[str]:
-        return [message.data for _, message in self.heard["/understudy/state"]]
-
-    @property
-    def episodes(self) -> list[dict[str, Any]]:
-        return [json.loads(message.data) for _, message in self.heard["/understudy/episode"]]
-
-    def close(self) -> None:
-        self.running = False
-        self.thread.join()
-        self.executor.shutdown()
-        self.node.destroy_node()
-        rclpy.shutdown(context=self.context)
-
-
-@pytest.fixture
-def domain() -> int:
-    return next(DOMAINS)
-
-
-@pytest.fixture
-def listener(domain: int) -> Iterator[Listener]:
-    made = Listener(domain)
-    yield made
-    made.close()
 
 
 @pytest.fixture
@@ -106,17 +29,10 @@ def start(domain: int, tmp_path: Path) -> Iterator[Callable[..., subprocess.Pope
 
     def begin(mode: str, horizon: int = 40) -> subprocess.Popen[str]:
         skill = write_tiny(tmp_path / "tiny.skill", STEP, made=manifest(horizon=horizon))
-        environment = {
-            **os.environ,
-            "ROS_DOMAIN_ID": str(domain),
-            "ROS_AUTOMATIC_DISCOVERY_RANGE": "LOCALHOST",
-            "PYTHONPATH": os.pathsep.join([str(ROOT), str(ROOT / "tests")]),
-            "OMP_NUM_THREADS": "1",
-        }
         running.append(
             subprocess.Popen(
                 [sys.executable, str(Path(__file__).with_name("node_process.py")), str(skill), mode],
-                env=environment,
+                env=environment(domain),
                 stdout=subprocess.PIPE,
                 stderr=subprocess.PIPE,
                 text=True,
