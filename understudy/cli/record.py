@@ -64,13 +64,14 @@ class Record:
     seed: int = 0
     """Seed of the first episode; the following count up from it."""
     keep_failures: bool = False
-    """Also keep takes that did not succeed (marked as failed)."""
+    """Also keep takes that did not succeed, marked as failed. A person at the keyboard decides take by take, and
+    watched episodes are all kept."""
     randomize: str = "none"
     """Physics of the simulated arm: none, mild, default, hard, or a YAML file."""
     operator: str = ""
     """Who demonstrates; by default the user's name, or "scripted"."""
     max_seconds: float | None = None
-    """Longest take, s; by default the task's horizon for a script, 60 s for a person."""
+    """Longest take, s; by default the task's horizon for a script, 60 s for a person, 300 s when watching."""
     watch: bool = False
     """Watch a robot over ROS 2 instead of driving the simulated one."""
     json: bool = False
@@ -92,8 +93,9 @@ class Record:
             if self.watch:
                 from understudy.capture.watch import WatchConfig, watch
 
-                config = WatchConfig(operator=self.operator or _user(), keep_failures=self.keep_failures)
-                dropped = watch(robot, task, dataset, self.episodes, config, report=_say)
+                dropped = 0
+                config = WatchConfig(operator=self.operator or _user(), max_s=self.max_seconds or WatchConfig.max_s)
+                watch(robot, task, dataset, self.episodes, config, report=_say)
             else:
                 from understudy.envs.make import make_env  # pybullet: not needed for watching
 
