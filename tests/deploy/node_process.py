@@ -21,7 +21,7 @@ from understudy.envs.arms.clock import MonotonicClock
 class StallingNode(DeployNode):
     def tell_tick(self, tick: Tick) -> None:
         super().tell_tick(tick)
-        if tick.index == 10:
+        if tick.index == 40:
             time.sleep(2.0)
 
 

@@ -154,12 +154,7 @@ def test_when_the_arms_process_is_killed_the_node_holds_and_says_so(
 
 
 def test_ctrl_c_brings_the_arm_to_rest_before_the_process_ends(
-    sim_arm: subprocess.Popen[str],
-    start: Start,
-    listener: Listener,
-    panda: Path,
-    tmp_path: Path,
-    number: signal.Signals,
+    sim_arm: subprocess.Popen[str], start: Start, listener: Listener, panda: Path, tmp_path: Path
 ) -> None:
     process = start("deploy", skill(tmp_path, 2000), "--robot", panda)
     listener.wait(lambda: len(listener.heard["/understudy/requested_action"]) > 20)
