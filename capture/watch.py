@@ -33,20 +33,34 @@ from understudy.errors import ArmFault, InputError, StaleObservation
 
 Vector = NDArray[np.float64]
 
-COMMAND = "sent_joint_position"
+COMMAND = "command"
 """Key of the joint targets (J,) on the command topic."""
-GRIPPER_COMMAND = "sent_gripper_position"
+GRIPPER_COMMAND = "gripper_command"
 """Key of the gripper's target opening (1,), m."""
 REQUESTED = "requested_action"
 """Key of the actions (A,) that the operator or policy asked for, in units."""
+NOT_SENSED = (COMMAND, "command_velocity", GRIPPER_COMMAND, REQUESTED)
+"""Keys that say what was asked of the arm, and are no observations."""
 OLD_S = 1.0
 """An announcement older than this when it comes was latched by somebody long ago, and begins nothing."""
 KEEP_S = 5.0
 """Samples older than this are forgotten between episodes."""
 
 
-Sample = tuple[int, int, NDArray[Any]]
-"""(stamp_ns, receive_ns, value): when it was measured and when it came, monotonic, and what it said."""
+class Sample(Protocol):
+    """One message of one stream."""
+
+    @property
+    def stamp_ns(self) -> int:
+        """When it was measured, monotonic."""
+
+    @property
+    def receive_ns(self) -> int:
+        """When it came, monotonic."""
+
+    @property
+    def value(self) -> NDArray[Any]:
+        """What it said."""
 
 
 class Announcement(Protocol):
@@ -61,24 +75,8 @@ class Announcement(Protocol):
         """Which of the two."""
 
     @property
-    def success(self) -> bool | None:
-        """The announcer's verdict, if any."""
-
-    @property
-    def seed(self) -> int | None:
-        """What the scene was drawn from, if told."""
-
-    @property
-    def action_spec(self) -> ActionSpec | None:
-        """What requested actions mean, if told."""
-
-    @property
-    def task(self) -> str:
-        """Task, or empty."""
-
-    @property
-    def operator(self) -> str:
-        """Who drives, or empty."""
+    def details(self) -> Mapping[str, Any]:
+        """What else was said: success, seed, task, operator, action_spec (as `ActionSpec.as_dict`)."""
 
 
 class Streams(Protocol):
@@ -113,10 +111,9 @@ class Track:
 
     def add(self, sample: Sample) -> None:
         """Append a sample."""
-        stamp_ns, receive_ns, value = sample
-        self.receives_ns.append(receive_ns)
-        self.stamps_ns.append(stamp_ns)
-        self.values.append(value)
+        self.receives_ns.append(sample.receive_ns)
+        self.stamps_ns.append(sample.stamp_ns)
+        self.values.append(sample.value)
 
     def latest(self, tick_ns: int, since_ns: int = 0) -> int | None:
         """Index of the latest sample that had come by `tick_ns`, and not before `since_ns`; None without one."""
@@ -263,10 +260,11 @@ class Watcher:
         if now_ns - event.stamp_ns > OLD_S * 1e9:
             self._report("an episode was already running; the next one is recorded")
             return
-        if event.task not in ("", self._task.name):
-            self._report(f"an episode of task {event.task!r} begins; only {self._task.name!r} is recorded")
+        task, spec = event.details.get("task"), event.details.get("action_spec")
+        if task and task != self._task.name:
+            self._report(f"an episode of task {task!r} begins; only {self._task.name!r} is recorded")
             return
-        self._require_spec(event.action_spec)
+        self._require_spec(None if spec is None else ActionSpec.from_dict(spec))
         self._take = _Take(event.stamp_ns, event, Verdict(self._task, self._control.robot.rate_hz))
         self._report("an episode begins")
 
@@ -335,7 +333,7 @@ class Watcher:
         values, stamps = {}, {}
         for key, track in self._tracks.items():
             index = track.latest(tick_ns)
-            if index is not None and not key.startswith("sent_") and key != REQUESTED:
+            if index is not None and key not in NOT_SENSED:
                 values[key], stamps[key] = track.values[index], track.stamps_ns[index]
         return Observation(values, stamps)
 
@@ -375,7 +373,8 @@ class Watcher:
                 take.recorder.drop(take.recorder.info)
             self._report("the episode ended before its first step; nothing was recorded")
             return
-        success = take.verdict.success if take.told.success is None else take.told.success
+        told = take.told.details.get("success")
+        success = take.verdict.success if told is None else bool(told)
         note = "" if take.ended_ns is not None else f"ended by the watcher after {self._config.max_s:g} s"
         info = dataclasses.replace(self._info(take), success=success, note=note)
         id = take.recorder.keep(info, self._native(take))
@@ -395,9 +394,9 @@ class Watcher:
             task=self._task.name,
             spec=self._control.actions.spec,
             rate_hz=self._control.robot.rate_hz,
-            operator=take.told.operator or self._config.operator,
+            operator=str(take.told.details.get("operator") or "") or self._config.operator,
             device="watched",
-            seed=take.told.seed,
+            seed=take.told.details.get("seed"),
         )
 
     def _native(self, take: _Take) -> dict[str, Stream]:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
@@ -30,18 +30,21 @@ PANDA = load_robot("panda")
 LIFT = make_task("lift")
 
 
-Said = tuple[int, int, np.ndarray]
+@dataclass(frozen=True)
+class Said:
+    stamp_ns: int
+    receive_ns: int
+    value: np.ndarray
+
+
+DETAILS = {"task": "lift", "operator": "ada", "seed": 4}
 
 
 @dataclass(frozen=True)
 class Told:
     stamp_ns: int
     state: Literal["running", "ended"]
-    success: bool | None = None
-    seed: int | None = 4
-    action_spec: ActionSpec | None = None
-    task: str = "lift"
-    operator: str = "ada"
+    details: Mapping[str, Any] = field(default_factory=lambda: DETAILS)
 
 
 class Replay:
@@ -56,7 +59,7 @@ class Replay:
         came = {}
         for key, samples in self.samples.items():
             first = self._given[key]
-            came[key] = [sample for sample in samples[first:] if sample[1] <= self.clock.now_ns()]
+            came[key] = [sample for sample in samples[first:] if sample.receive_ns <= self.clock.now_ns()]
             self._given[key] += len(came[key])
         return came
 
@@ -115,15 +118,15 @@ def on_the_graph(driven: Driven, jitter: np.random.Generator | None = None, succ
     for key, values in episode.observations.items():
         if not key.startswith("tool_"):
             rows = [*values, episode.final_observation[key]]
-            samples[key] = [(t, t + 2_000_000, row) for t, row in zip(ticks, rows, strict=True)]
+            samples[key] = [Said(t, t + 2_000_000, row) for t, row in zip(ticks, rows, strict=True)]
     for k, command in enumerate(driven.commands):
         asked = ticks[k] + 20_000_000 + late[k]
-        samples[REQUESTED].append((asked, asked, episode.requested[k]))
-        samples[COMMAND].append((asked, asked + 1_000_000, command.joint_position))
-        samples[GRIPPER_COMMAND].append((asked, asked + 1_000_000, np.array([command.gripper_position])))
+        samples[REQUESTED].append(Said(asked, asked, episode.requested[k]))
+        samples[COMMAND].append(Said(asked, asked + 1_000_000, command.joint_position))
+        samples[GRIPPER_COMMAND].append(Said(asked, asked + 1_000_000, np.array([command.gripper_position])))
     events = [
         Told(ticks[0] - 1_000_000, "running"),
-        Told(ticks[-1] + 30_000_000, "ended", success),
+        Told(ticks[-1] + 30_000_000, "ended", {**DETAILS, "success": success}),
     ]
     return Replay(samples, events, VirtualClock(10**10 - 10**9))
 
@@ -229,7 +232,7 @@ def test_stopping_in_the_middle_leaves_a_take(driven: Driven, tmp_path: Path) ->
 
 def test_an_episode_of_another_task_is_passed_over(driven: Driven, tmp_path: Path) -> None:
     replay = on_the_graph(driven)
-    replay.events[0] = Told(replay.events[0].stamp_ns, "running", task="reach")
+    replay.events[0] = Told(replay.events[0].stamp_ns, "running", {"task": "reach"})
     watched = run(replay, tmp_path / "demos")
     assert len(watched.dataset) == 0
     assert "task 'reach' begins; only 'lift'" in watched.said[0]
@@ -246,7 +249,7 @@ def test_an_announcement_that_was_latched_long_ago_begins_nothing(driven: Driven
 def test_another_action_space_is_refused(driven: Driven, tmp_path: Path) -> None:
     replay = on_the_graph(driven)
     spec = ActionSpec("joint_delta", ("a",), ("rad",), (-1.0,), (1.0,))
-    replay.events[0] = Told(replay.events[0].stamp_ns, "running", action_spec=spec)
+    replay.events[0] = Told(replay.events[0].stamp_ns, "running", {"action_spec": spec.as_dict()})
     with pytest.raises(InputError, match="driven in joint_delta"):
         run(replay, tmp_path / "demos")
 
