@@ -58,7 +58,8 @@ class Assembler:
                 )
             value = np.asarray(values[key])
             if not is_image(key):
-                value = value.astype(np.float32)
+                with np.errstate(over="ignore"):  # what is too large becomes infinite, and is refused
+                    value = value.astype(np.float32)
                 if not np.all(np.isfinite(value)):
                     raise StaleObservation(f"{key!r} has a value that is not finite: {value.tolist()}.")
             taken[key] = value

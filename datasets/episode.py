@@ -76,11 +76,14 @@ class Episode:
         for key, values in self.observations.items():
             key_unit(key)
             _require_shape(key, values, (steps, *np.shape(self.final_observation[key])))
-            if not is_image(key):
+            if is_image(key):
+                _require_frames(key, values)
+            else:
                 _require_finite(f"obs/{key}", values)
                 _require_finite(f"final_obs/{key}", np.asarray(self.final_observation[key]))
         for key, ages in self.ages_s.items():
             _require_shape(f"age/{key}", ages, (steps,))
+            _require_finite(f"age/{key}", ages)
         if self.states.size:
             _require_shape("states", self.states, (steps, self.states.shape[-1]))
 
@@ -112,6 +115,13 @@ def _require_finite(name: str, array: Array) -> None:
     if not np.all(finite):
         row = int(np.argwhere(~np.atleast_1d(finite))[0][0])
         raise DatasetError(f"{name} has a value that is not finite at row {row}.")
+
+
+def _require_frames(key: str, frames: Array) -> None:
+    if frames.dtype != np.uint8 or frames.ndim != 4 or frames.shape[-1] != 3:
+        raise DatasetError(
+            f"obs/{key} is {frames.dtype} of shape {frames.shape}; camera frames must be uint8 (N, height, width, 3)."
+        )
 
 
 def checksum(group: h5py.Group) -> str:
@@ -218,5 +228,5 @@ def read_episode(path: Path, *, verify: bool = True, images: bool = True) -> Epi
     except DatasetError as error:
         message = str(error)
         raise DatasetError(message if str(path) in message else f"{path}: {message}") from error
-    except (OSError, KeyError, ValueError, TypeError, RuntimeError) as error:
+    except (OSError, LookupError, ValueError, TypeError, AttributeError, RuntimeError, MemoryError) as error:
         raise DatasetError(f"{path}: not a readable episode file ({error}).") from error

@@ -34,5 +34,7 @@ def make_env(
     """
     chosen = make_task(task)
     description = robot if isinstance(robot, RobotDescription) else load_robot(robot)
+    if "gripper_position" in chosen.observation_keys:
+        description.require_gripper()
     arm = SimArm(description, chosen.objects, realtime=realtime)
     return ArmEnv(Guard(arm), chosen, fixed_horizon=fixed_horizon, randomization=randomization, render_mode=render_mode)

@@ -1,0 +1,132 @@
+"""The scripted experts solve their tasks, exactly or the way people do, and repeat themselves on demand."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import pytest
+
+from understudy.envs.arm_env import ArmEnv
+from understudy.envs.experts import HumanStyle, make_expert
+from understudy.envs.make import make_env
+from understudy.envs.randomization import load_randomization
+from understudy.errors import InputError
+
+SEEDS = range(50)
+
+
+@dataclass(frozen=True)
+class Run:
+    success: bool
+    actions: np.ndarray
+    path: np.ndarray
+
+
+@pytest.fixture(scope="module")
+def envs() -> Iterator[dict[str, ArmEnv]]:
+    made = {name: make_env(name) for name in ("lift", "reach")}
+    yield made
+    for env in made.values():
+        env.close()
+
+
+def run(env: ArmEnv, seed: int, style: int | None = None) -> Run:
+    """An episode from `seed`, by the exact expert or by the person drawn from `style`."""
+    expert = make_expert(env.task.name, None if style is None else np.random.default_rng(style))
+    observation, _ = env.reset(seed=seed)
+    expert.reset(observation)
+    actions, path, done, info = [], [observation["tool_position"]], False, {}
+    while not done:
+        actions.append(expert.act(observation))
+        observation, _, terminated, truncated, info = env.step_units(actions[-1])
+        path.append(observation["tool_position"])
+        done = terminated or truncated
+    return Run(bool(info["success"]), np.array(actions), np.array(path))
+
+
+@pytest.mark.parametrize("task", ["lift", "reach"])
+def test_the_exact_expert_nearly_always_succeeds(envs: dict[str, ArmEnv], task: str):
+    runs = [run(envs[task], seed) for seed in SEEDS]
+    assert sum(one.success for one in runs) >= 0.98 * len(SEEDS)
+    spec = envs[task].spec_units
+    for one in runs:
+        assert np.all(one.actions >= np.array(spec.low) - 1e-9)
+        assert np.all(one.actions <= np.array(spec.high) + 1e-9)
+
+
+@pytest.fixture(scope="module")
+def people(envs: dict[str, ArmEnv]) -> list[Run]:
+    return [run(envs["lift"], seed, style=1000 + seed) for seed in SEEDS]
+
+
+def test_people_nearly_always_succeed(people: list[Run]):
+    assert sum(one.success for one in people) >= 0.95 * len(SEEDS)
+
+
+def test_people_differ_in_pace_and_path(envs: dict[str, ArmEnv], people: list[Run]):
+    lengths = [len(one.actions) for one in people]
+    assert len(set(lengths)) > 10
+    assert max(lengths) > 1.3 * min(lengths)
+    same_cube = [run(envs["lift"], 1, style=style) for style in range(4)]
+    assert len({len(one.actions) for one in same_cube}) > 1
+    middles = np.array([one.path[len(one.path) // 3] for one in same_cube])
+    assert np.linalg.norm(middles - middles[0], axis=1)[1:].min() > 0.003
+    exact = run(envs["lift"], 1)
+    assert all(len(one.actions) > len(exact.actions) for one in same_cube)  # a machine is faster
+
+
+def test_people_are_not_exact(envs: dict[str, ArmEnv]):
+    """The same observation twice in one episode gives two actions: a hand trembles."""
+    observation, _ = envs["reach"].reset(seed=3)
+    expert = make_expert("reach", np.random.default_rng(0))
+    expert.reset(observation)
+    assert not np.array_equal(expert.act(observation), expert.act(observation))
+    exact = make_expert("reach")
+    exact.reset(observation)
+    assert np.array_equal(exact.act(observation), exact.act(observation))
+
+
+@pytest.mark.parametrize("style", [None, 7])
+def test_the_same_seed_gives_the_same_actions(envs: dict[str, ArmEnv], style: int | None):
+    first = run(envs["lift"], 2, style)
+    run(envs["lift"], 3, 8)
+    assert np.array_equal(first.actions, run(envs["lift"], 2, style).actions)
+    assert not np.array_equal(first.actions[:20], run(envs["lift"], 2, 99).actions[:20])
+
+
+def test_one_expert_serves_many_episodes(envs: dict[str, ArmEnv]):
+    expert, env = make_expert("lift"), envs["lift"]
+    for seed in range(3):
+        observation, _ = env.reset(seed=seed)
+        expert.reset(observation)
+        lone = run(env, seed)
+        observation, _ = env.reset(seed=seed)
+        for action in lone.actions:
+            assert np.array_equal(expert.act(observation), action)
+            observation, *_ = env.step_units(action)
+
+
+def test_the_exact_expert_copes_with_mild_randomization():
+    env = make_env("lift", randomization=load_randomization("mild"))
+    assert sum(run(env, seed).success for seed in range(15)) >= 13
+    env.close()
+
+
+def test_reach_is_solved_on_another_robot():
+    env = make_env("reach", "kuka_iiwa")
+    assert sum(run(env, seed).success for seed in range(10)) >= 9
+    env.close()
+
+
+def test_styles_are_within_what_people_do():
+    rng = np.random.default_rng(0)
+    styles = [HumanStyle.sample(rng) for _ in range(300)]
+    assert all(0.0 < style.max_speed_m < 0.03 and 0.0 < style.gain < 1.0 for style in styles)
+    assert 0.2 < np.mean([np.any(style.wrong_start_m) for style in styles]) < 0.4
+
+
+def test_an_unknown_expert_is_refused():
+    with pytest.raises(InputError, match=r"Unknown scripted expert 'stack'.*lift, reach"):
+        make_expert("stack")
