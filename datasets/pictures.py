@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from understudy.datasets.checks import LEVELS, EpisodeVerdict, Measures, Report
+from understudy.datasets.checks import LEVELS, EpisodeVerdict, Level, Measures, Report
 from understudy.errors import InputError
 
 if TYPE_CHECKING:
@@ -70,14 +70,19 @@ def _measured(report: Report) -> list[tuple[int, EpisodeVerdict, Measures]]:
 
 
 def _draw_lengths(axes: Axes, report: Report) -> None:
-    _prepare(axes, "Length of each episode (s); hollow: not marked as a success")
+    from matplotlib.ticker import MaxNLocator
+
+    _prepare(axes, "Length of each episode (s); hollow: no success; x: unreadable")
     for index, verdict, measures in _measured(report):
         colour = COLOURS[verdict.level]
         face = colour if measures.success else PAPER
         axes.bar(index, measures.duration_s, width=0.78, color=face, edgecolor=colour, linewidth=1.0)
+    for index, verdict in enumerate(report.episodes):
+        if verdict.measures is None:
+            axes.plot(index, 0.06, "x", color=COLOURS["fail"], markersize=7, markeredgewidth=2)
     axes.set_xlabel("episode", fontsize=9, color=SOFT)
     axes.set_xlim(-0.8, max(len(report.episodes), 1) - 0.2)
-    axes.xaxis.get_major_locator().set_params(integer=True)
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
 
 
 def _draw_starts(axes: Axes, report: Report) -> None:
@@ -128,16 +133,15 @@ def _draw_verdicts(axes: Axes, report: Report) -> None:
         count = report.count(level)
         share = count / total
         axes.barh(0.93, share, left=left, height=0.09, color=COLOURS[level])
-        if count:
-            axes.text(
-                left + 0.012, 0.93, f"{count} {level}", color="white", fontsize=9.5, va="center", fontweight="bold"
-            )
+        if share > 0.03:
+            words = f"{count} {level}" if share > 0.12 else str(count)
+            axes.text(left + 0.012, 0.93, words, color="white", fontsize=9.5, va="center", fontweight="bold")
         left += share
     axes.set_xlim(0, 1)
     axes.set_ylim(0, 1)
     lines = list(_reasons(report))
-    for row, (level, text) in enumerate(lines[:_MAX_REASONS]):
-        axes.plot(0.012, 0.79 - row * 0.085, "s", color=COLOURS[level], markersize=6)
+    for row, (reason, text) in enumerate(lines[:_MAX_REASONS]):
+        axes.plot(0.012, 0.79 - row * 0.085, "s", color=COLOURS[reason], markersize=6)
         axes.text(0.035, 0.79 - row * 0.085, text, fontsize=8.8, color=INK, va="center")
     if len(lines) > _MAX_REASONS:
         axes.text(0.035, 0.02, f"and {len(lines) - _MAX_REASONS} more", fontsize=8.8, color=SOFT)
@@ -145,9 +149,9 @@ def _draw_verdicts(axes: Axes, report: Report) -> None:
         axes.text(0.012, 0.79, "Nothing to remark.", fontsize=9.5, color=SOFT, va="center")
 
 
-def _reasons(report: Report) -> list[tuple[str, str]]:
+def _reasons(report: Report) -> list[tuple[Level, str]]:
     """(level, line), what fails first, one line a kind of defect."""
-    kinds: dict[tuple[str, str], list[str]] = {}
+    kinds: dict[tuple[Level, str], list[str]] = {}
     for index, verdict in enumerate(report.episodes):
         for finding in verdict.findings:
             kinds.setdefault((finding.level, finding.check), []).append(f"{index}")
@@ -156,7 +160,7 @@ def _reasons(report: Report) -> list[tuple[str, str]]:
         word = "episode" if len(places) == 1 else "episodes"
         listed = ", ".join(places[:12]) + (" ..." if len(places) > 12 else "")
         lines.append((level, f"{check}: {word} {listed}"))
-    return sorted(lines, key=lambda line: -LEVELS.index(line[0]))  # type: ignore[arg-type]
+    return sorted(lines, key=lambda line: -LEVELS.index(line[0]))
 
 
 def _shorten(text: str, most: int = 84) -> str:

@@ -327,8 +327,11 @@ class Dataset:
         """
         source = self.file(id)
         info = self.summary(id).info
-        changes = {"success": success, "note": note}
-        info = dataclasses.replace(info, **{name: value for name, value in changes.items() if value is not None})
+        info = dataclasses.replace(
+            info,
+            success=info.success if success is None else success,
+            note=info.note if note is None else note,
+        )
         fresh = source.with_name(f".{id}.new")
         with self._locked():
             try:

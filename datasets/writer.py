@@ -152,12 +152,14 @@ class EpisodeWriter:
         self._raise_failure()
         self._require_sound(step)
         copied = Step(
-            step.tick_ns,
-            *(np.array(getattr(step, channel), np.float64) for channel in CHANNELS),
-            step.reward,
-            dict(step.ages_s),
-            _copied(step.next_observation),
-            None if step.state is None else np.array(step.state, np.float64),
+            tick_ns=step.tick_ns,
+            requested=np.array(step.requested, np.float64),
+            sent=np.array(step.sent, np.float64),
+            measured=np.array(step.measured, np.float64),
+            reward=step.reward,
+            ages_s=dict(step.ages_s),
+            next_observation=_copied(step.next_observation),
+            state=None if step.state is None else np.array(step.state, np.float64),
         )
         try:
             self._queue.put_nowait(copied)
@@ -216,7 +218,8 @@ class EpisodeWriter:
             odd = sorted(set(step.next_observation) ^ self._keys)
             raise RecordingError(f"{where} has other observations than the first one; these differ: {odd}.")
         numbers = {key: value for key, value in step.next_observation.items() if not is_image(key)}
-        for name, value in {**{channel: getattr(step, channel) for channel in CHANNELS}, **numbers}.items():
+        numbers.update({"requested": step.requested, "sent": step.sent, "measured": step.measured})
+        for name, value in numbers.items():
             if not np.all(np.isfinite(value)):
                 raise RecordingError(f"{where}: {name} has a value that is not finite.")
 
@@ -350,7 +353,7 @@ class _LiveFile:
             if value.shape != self._images[name].shape[1:]:
                 raise ValueError(f"{key} has shape {value.shape}; expected {self._images[name].shape[1:]}")
             # Compressed here and handed over whole: zlib lets other threads run meanwhile, HDF5's filter does not.
-            chunk = zlib.compress(np.ascontiguousarray(value), 1)
+            chunk = zlib.compress(value.tobytes(), 1)
             self._images[name].id.write_direct_chunk((row, *[0] * value.ndim), chunk)
 
 
