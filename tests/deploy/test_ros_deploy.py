@@ -108,7 +108,7 @@ def test_a_deployment_moves_the_arm_within_its_limits_and_reports(
     ]
     assert "0 of 2 succeeded, 0% (95% interval 0% to 66%, Wilson)" in out
     commands = positions(listener)
-    assert len(commands) >= 2 * 30
+    assert len(commands) >= 40  # of 60 and some holds; the first go out before this listener is matched
     assert np.all((commands >= PANDA.joint_array("lower")) & (commands <= PANDA.joint_array("upper")))
     assert np.ptp(commands, axis=0).max() > 0.1
     assert all(list(m.joint_names) == list(PANDA.joint_names) for _, m in listener.heard[COMMANDS])
