@@ -8,7 +8,6 @@ import pytest
 from conformance.arm import ArmConformance
 
 from understudy.envs.arms.arm import Arm
-from understudy.envs.arms.fake_arm import FakeArm
 from understudy.envs.arms.guard import Guard
 from understudy.envs.arms.robot import load_robot
 from understudy.envs.arms.sim_arm import SimArm
@@ -39,15 +38,5 @@ class TestGuardedSimArm(ArmConformance):
     @pytest.fixture
     def arm(self) -> Iterator[Arm]:
         arm = Guard(SimArm(PANDA))
-        yield arm
-        arm.close()
-
-
-class TestGuardedFakeArm(ArmConformance):
-    refuses_not_finite = False
-
-    @pytest.fixture
-    def arm(self) -> Iterator[Arm]:
-        arm = Guard(FakeArm(PANDA))
         yield arm
         arm.close()
