@@ -19,6 +19,7 @@ from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
+from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
 from std_msgs.msg import Float64MultiArray, String
 from trajectory_msgs.msg import JointTrajectory
 
@@ -26,7 +27,7 @@ from understudy.datasets.schema import ActionSpec, is_image
 from understudy.envs.arms.arm import Observation
 from understudy.envs.arms.clock import Clock, MonotonicClock
 from understudy.envs.arms.robot import RobotDescription
-from understudy.envs.arms.ros_common import LATCHED, Graph, Receipt, finite_array, sensors
+from understudy.envs.arms.ros_common import Graph, Receipt, finite_array, sensors
 from understudy.envs.arms.ros_sensors import Sample, Sensors
 from understudy.errors import InputError
 
@@ -50,6 +51,11 @@ RATE_WINDOW = 100
 """The rate of a stream is told over its last intervals, this many."""
 DEPTH = 100
 """Messages that DDS keeps while callbacks are late: 0.2 s at 500 Hz."""
+
+ANNOUNCEMENTS = QoSProfile(
+    depth=20, reliability=ReliabilityPolicy.RELIABLE, durability=DurabilityPolicy.TRANSIENT_LOCAL
+)
+"""For whoever announces episodes: latched, so that a watcher that comes late knows."""
 
 
 @dataclass(frozen=True)
@@ -147,7 +153,7 @@ class RosStreams:
         if self._robot.gripper and ros.gripper_topic:
             create(Float64MultiArray, ros.gripper_topic, self._hear_gripper, qos)
         create(Float64MultiArray, REQUESTED_TOPIC, self._hear_request, qos)
-        create(String, EPISODE_TOPIC, self._hear_episode, LATCHED)
+        create(String, EPISODE_TOPIC, self._hear_episode, ANNOUNCEMENTS)
 
     # what one may ask
 

@@ -33,12 +33,15 @@ from sensor_msgs.msg import Image
 from understudy.errors import InputError
 
 PROFILES = Path(__file__).with_name("fastdds.xml")
-PROFILES_VARIABLE = "FASTDDS_DEFAULT_PROFILES_FILE"
+PROFILES_VARIABLES = ("FASTRTPS_DEFAULT_PROFILES_FILE", "FASTDDS_DEFAULT_PROFILES_FILE")
+"""Where Fast DDS looks: version 2 (ROS 2 Jazzy) takes the first, version 3 (Kilted) the second."""
 
 COMMANDS = QoSProfile(depth=10, reliability=ReliabilityPolicy.RELIABLE, durability=DurabilityPolicy.VOLATILE)
 """Of a commander's publishers: reaches reliable and best-effort subscribers (ros2_control's are best effort)."""
 LATCHED = QoSProfile(depth=1, reliability=ReliabilityPolicy.RELIABLE, durability=DurabilityPolicy.TRANSIENT_LOCAL)
 """The last message is also given to whoever comes later."""
+
+READ_TOGETHER_NS = 100_000
 
 _CHANNELS = {"rgb8": (3, (0, 1, 2)), "bgr8": (3, (2, 1, 0)), "rgba8": (4, (0, 1, 2)), "bgra8": (4, (2, 1, 0))}
 """Encoding -> (bytes a pixel, where red, green and blue are)."""
@@ -51,7 +54,8 @@ def sensors(depth: int = 10) -> QoSProfile:
 
 def use_shipped_profiles() -> None:
     """Give Fast DDS room for images, unless the user has a profile of his own; must come before the first node."""
-    os.environ.setdefault(PROFILES_VARIABLE, str(PROFILES))
+    if not any(name in os.environ for name in PROFILES_VARIABLES):
+        os.environ.update(dict.fromkeys(PROFILES_VARIABLES, str(PROFILES)))
 
 
 class Graph:
@@ -133,8 +137,11 @@ class Receipt:
 
     @classmethod
     def now(cls) -> Receipt:
-        """The present."""
-        return cls(time.monotonic_ns(), time.time_ns())
+        """The present; both clocks are read together, again if something came between."""
+        while True:
+            before_ns, wall_ns, after_ns = time.monotonic_ns(), time.time_ns(), time.monotonic_ns()
+            if after_ns - before_ns < READ_TOGETHER_NS:
+                return cls(after_ns, wall_ns)
 
     def stamp_ns(self, wall_stamp_ns: int) -> int:
         """A message's wall stamp on the monotonic clock: the time of receipt, less how old the message was by then.

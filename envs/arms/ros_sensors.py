@@ -6,6 +6,9 @@ A message that cannot be used is refused as a whole or in part, counted, and sai
 
 from __future__ import annotations
 
+import dataclasses
+import math
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
@@ -23,6 +26,8 @@ from understudy.errors import InputError, unknown_name
 Array = NDArray[Any]
 
 LOG_EVERY_S = 5.0
+SAME_STAMP_NS = 1_000_000
+"""Equal stamps may differ by this much once they are on the monotonic clock."""
 
 
 @dataclass(frozen=True)
@@ -43,6 +48,8 @@ class Refusals:
 
     count: int = 0
     last: str = ""
+    said_s: float = -math.inf
+    """When the log was told last, monotonic s."""
 
 
 class Refuser:
@@ -57,7 +64,11 @@ class Refuser:
         refusals = self.refused.setdefault(topic, Refusals())
         refusals.count += 1
         refusals.last = reason
-        self._logger.warning(f"{topic}: {reason}; not used", throttle_duration_sec=LOG_EVERY_S)
+        now_s = time.monotonic()
+        # not rclpy's own throttling: that goes by the line of code, and one topic would silence the others
+        if now_s - refusals.said_s >= LOG_EVERY_S:
+            refusals.said_s = now_s
+            self._logger.warning(f"{topic}: {reason}; not used ({refusals.count} so far)")
 
     def last_reason(self, topic: str) -> str:
         """Why the last refused message of a topic was; empty if none was."""
@@ -175,9 +186,12 @@ class Sensors:
         self._store(camera.topic, Sample(f"image_{name}", stamp_ns, receipt.monotonic_ns, pixels))
 
     def _store(self, topic: str, sample: Sample) -> None:
-        if sample.stamp_ns < self._stamps.get(sample.key, sample.stamp_ns):
+        before_ns = self._stamps.get(sample.key, sample.stamp_ns)
+        if sample.stamp_ns < before_ns - SAME_STAMP_NS:
             self.refuser.refuse(topic, f"a {sample.key} came that is older than the one before")
             return
+        if sample.stamp_ns < before_ns:
+            sample = dataclasses.replace(sample, stamp_ns=before_ns)
         self._stamps[sample.key] = sample.stamp_ns
         self._take(sample)
 

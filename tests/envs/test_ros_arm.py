@@ -1,0 +1,165 @@
+"""RosArm keeps the laws of arms on a simulated arm in another process, over DDS; plain rclpy sees what it sends."""
+
+from __future__ import annotations
+
+import time
+
+import numpy as np
+import pytest
+
+pytest.importorskip("rclpy")
+pytest.importorskip("pybullet")
+
+from conformance.arm import ArmConformance
+from envs_ros_support import PlainNode, SimArmProcess, own_domain, positions, wait_until
+from hypothesis import given
+from hypothesis import strategies as st
+from std_msgs.msg import Float64MultiArray
+from trajectory_msgs.msg import JointTrajectory
+
+from understudy.envs.arm_env import ArmEnv
+from understudy.envs.arms.arm import Arm, Command, Start
+from understudy.envs.arms.robot import load_robot
+from understudy.envs.arms.ros_arm import LEAD_PERIODS, RosArm, step_trajectory
+from understudy.envs.arms.sim_arm import SimArm
+from understudy.envs.tasks.lift import Lift
+from understudy.errors import ArmFault, InputError
+
+pytestmark = pytest.mark.ros
+
+PANDA = load_robot("panda")
+FIRST_SEED = 5
+RESET = "/sim_arm/reset"
+
+
+@pytest.fixture(scope="module", autouse=True)
+def domain():
+    with own_domain() as domain:
+        yield domain
+
+
+@pytest.fixture(scope="module")
+def sim_arm(domain: int):
+    process = SimArmProcess("--robot", "panda", "--task", "lift", "--seed", str(FIRST_SEED), "--no-camera")
+    yield process
+    process.close()
+
+
+@pytest.fixture(scope="module")
+def shared(sim_arm: SimArmProcess):
+    arm = RosArm(PANDA, reset_service=RESET)
+    arm.wait_until_ready(("joint_position", "gripper_position", "object_position"), timeout_s=15.0)
+    yield arm
+    arm.close()
+
+
+class Starts:
+    """The starts that sim-arm deals, computed here from the same seeds."""
+
+    def __init__(self) -> None:
+        simulated = SimArm(PANDA, Lift.objects)
+        self._env = ArmEnv(simulated, Lift())
+        self._seed = FIRST_SEED
+
+    def next(self) -> Start:
+        start: Start = self._env.reset(seed=self._seed)[1]["start"]
+        self._seed += 1
+        return start
+
+
+@pytest.fixture(scope="module")
+def starts() -> Starts:
+    return Starts()
+
+
+class TestRosArm(ArmConformance):
+    tolerance_rad = 0.03
+
+    @pytest.fixture(autouse=True)
+    def _starts(self, starts: Starts):
+        self._dealt = starts
+
+    @pytest.fixture
+    def arm(self, shared: RosArm):
+        return shared
+
+    def start(self, arm: Arm) -> Start:
+        """Each reset of sim-arm deals the next seed's scene, which training would deal for that seed too."""
+        return self._dealt.next()
+
+    def test_closing_twice_is_safe(self):
+        super().test_closing_twice_is_safe(RosArm(PANDA))
+
+    def test_a_closed_arm_refuses_commands_and_holds_quietly(self):
+        arm = RosArm(PANDA)
+        arm.close()
+        arm.hold()
+        with pytest.raises(ArmFault, match="is closed"):
+            arm.send(Command(PANDA.home))
+
+    def test_reset_brings_the_objects_too(self, arm: RosArm):
+        start = self.start(arm)
+        seen = arm.reset(start)
+        assert seen["object_position"] == pytest.approx(start.objects["object"].position, abs=2e-3)
+        assert np.abs(seen["object_quaternion"] @ start.objects["object"].quaternion) == pytest.approx(1.0, abs=1e-3)
+
+
+def test_plain_rclpy_sees_the_commands(shared: RosArm, starts: Starts):
+    plain = PlainNode("plain_controller")
+    try:
+        trajectories = plain.listen(JointTrajectory, PANDA.ros.command_topic)
+        fingers = plain.listen(Float64MultiArray, str(PANDA.ros.gripper_topic))
+        wait_until(lambda: shared._commands.get_subscription_count() == 2, "the plain node")
+        here = np.asarray(shared.reset(starts.next())["joint_position"])
+        velocity = np.linspace(-0.2, 0.2, 7)
+        time.sleep(0.5)
+        shared.send(Command(here + 0.01, 0.02, velocity))
+        shared.send(Command(here))
+        shared.hold()
+        wait_until(lambda: len(trajectories) >= 3 and fingers, "the commands")
+        first, second, hold = trajectories[:3]
+        assert first.joint_names == list(PANDA.joint_names)
+        assert (first.header.stamp.sec, first.header.stamp.nanosec) == (0, 0)
+        assert positions(trajectories[:2]) == pytest.approx(np.array([here + 0.01, here]))
+        assert first.points[0].velocities == pytest.approx(velocity)
+        assert first.points[0].time_from_start.nanosec == round(0.05 * (1 + LEAD_PERIODS) * 1e9)
+        assert len(second.points) == len(hold.points) == 1
+        assert not np.any(second.points[0].velocities)
+        assert hold.points[0].positions == pytest.approx(here)
+        assert fingers[0].data == pytest.approx([0.01, 0.01])
+        assert shared.refused == {}
+    finally:
+        plain.close()
+
+
+@given(
+    st.lists(st.floats(-1, 1), min_size=7, max_size=7),
+    st.lists(st.floats(-1, 1), min_size=7, max_size=7),
+)
+def test_a_step_ends_in_a_stop_inside_the_limits(where: list[float], how_fast: list[float]):
+    lower, upper = PANDA.joint_array("lower"), PANDA.joint_array("upper")
+    position = (lower + upper) / 2 + np.array(where) * (upper - lower) / 2
+    velocity = np.array(how_fast) * PANDA.joint_array("velocity")
+    message = step_trajectory(PANDA, position, velocity)
+    times = [point.time_from_start.sec + point.time_from_start.nanosec * 1e-9 for point in message.points]
+    assert message.points[0].positions == pytest.approx(position)
+    assert not np.any(message.points[-1].velocities)  # a controller may refuse one that ends in motion
+    if len(message.points) == 1:
+        assert np.max(np.abs(velocity)) < 1e-6
+        return
+    stop_s = times[1] - times[0]
+    assert stop_s >= PANDA.period_s - 1e-9
+    assert np.all(np.abs(velocity) / stop_s <= PANDA.joint_array("acceleration") * (1 + 1e-6))
+    rest = np.array(message.points[1].positions)
+    assert np.all((rest >= lower - 1e-12) & (rest <= upper + 1e-12))
+    assert np.all(np.abs(rest - position) <= 0.5 * np.abs(velocity) * stop_s + 1e-9)
+
+
+def test_a_place_to_rest_at_is_one_point():
+    message = step_trajectory(PANDA, PANDA.home, None)
+    assert [list(point.velocities) for point in message.points] == [[0.0] * 7]
+
+
+def test_a_camera_that_is_not_in_the_file_is_refused():
+    with pytest.raises(InputError, match="Unknown camera 'wrist'"):
+        RosArm(PANDA, cameras=("wrist",))
