@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from understudy.datasets.episode import Episode
-from understudy.datasets.schema import is_image
+from understudy.datasets.schema import ActionSpec, is_image
 from understudy.errors import DatasetError, InputError
 
 GRIPPER = "gripper"
@@ -129,6 +129,58 @@ def idle_steps(episode: Episode, still: float = 0.02) -> NDArray[np.bool_]:
         steps = np.diff(target, axis=0, prepend=target[:1])
         return np.asarray(np.all(np.abs(steps) < STILL_RAD, axis=1))
     return np.asarray(np.all(np.abs(episode.actions[:, motion]) < still, axis=1))
+
+
+def spin(windows: Windows, spec: ActionSpec, copies: int, rng: np.random.Generator) -> Windows:
+    """The windows, and `copies - 1` more of each with the whole scene turned about the vertical by a random angle.
+
+    What the tool does to an object does not depend on where north is: positions, orientations and tool steps are
+    turned together, so a few demonstrations show every direction. Holds for `tool_delta` actions, whose axes are the
+    base's, and for observations in the base frame; others are returned as they are.
+    """
+    if not can_spin(spec) or copies <= 1:
+        return windows
+    count = len(windows)
+    angles = np.concatenate([np.zeros(count), rng.uniform(-np.pi, np.pi, (copies - 1) * count)])
+    observations = {
+        key: _spin_observation(key, np.tile(values, (copies, *[1] * (values.ndim - 1))), angles)
+        for key, values in windows.observations.items()
+    }
+    chunks = np.tile(windows.chunks, (copies, 1, 1))
+    for names in (("x", "y"), ("roll", "pitch")):
+        if set(names) <= set(spec.labels):
+            pair = [spec.labels.index(name) for name in names]
+            chunks[..., pair] = _turn(chunks[..., pair], angles[:, None])
+    return Windows(observations, chunks, np.tile(windows.mask, (copies, 1)), np.tile(windows.episode, copies))
+
+
+def can_spin(spec: ActionSpec) -> bool:
+    """Whether actions keep their meaning when the scene is turned: tool steps with like bounds on x and y."""
+    if spec.name != "tool_delta" or not {"x", "y"} <= set(spec.labels):
+        return False
+    if ("roll" in spec.labels) != ("pitch" in spec.labels):
+        return False
+    bounds = {label: (spec.low[i], spec.high[i]) for i, label in enumerate(spec.labels)}
+    return bounds["x"] == bounds["y"] and bounds.get("roll") == bounds.get("pitch")
+
+
+def _spin_observation(key: str, values: NDArray[np.float32], angles: NDArray[np.float64]) -> NDArray[np.float32]:
+    if key.endswith("_quaternion"):
+        # xyzw of a turn about z, times the orientation
+        sin, cos = np.sin(angles / 2), np.cos(angles / 2)
+        x, y, z, w = values.T
+        turned = np.stack([cos * x - sin * y, cos * y + sin * x, cos * z + sin * w, cos * w - sin * z], -1)
+        return turned.astype(np.float32)
+    if key.startswith(("tool_", "object", "goal")) and key.endswith("_position"):
+        return np.concatenate([_turn(values[:, :2], angles), values[:, 2:]], -1).astype(np.float32)
+    return values
+
+
+def _turn(pairs: NDArray[Any], angles: NDArray[np.float64]) -> NDArray[np.float32]:
+    """Pairs (..., 2) turned by angles (...), rad."""
+    sin, cos = np.sin(angles), np.cos(angles)
+    x, y = pairs[..., 0], pairs[..., 1]
+    return np.stack([cos * x - sin * y, sin * x + cos * y], -1).astype(np.float32)
 
 
 def _near_gripper_change(episode: Episode, reach: int) -> NDArray[np.bool_]:

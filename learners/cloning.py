@@ -14,12 +14,14 @@ from dataclasses import dataclass, field
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from understudy.datasets.batches import WindowConfig, Windows, make_windows, shuffled, split_episodes
+from understudy.datasets.batches import WindowConfig, Windows, make_windows, shuffled, spin, split_episodes
 from understudy.datasets.episode import Episode
+from understudy.datasets.schema import ActionSpec
 from understudy.errors import InputError
-from understudy.learners.features import FeatureConfig, plan_features
+from understudy.learners.features import FeatureConfig, plan_features, turns_with_scene
 from understudy.learners.policies import ChunkMLP, ChunkMLPConfig
 
 LOG_EVERY = 100
@@ -52,8 +54,12 @@ class BCConfig:
     """Widths of the hidden layers."""
     drop_idle: bool = True
     """Leave out steps at which nothing moves, except around a change of the gripper."""
-    validation: float = 0.1
-    """Share of the episodes that is held out to measure the loss."""
+    spins: int = 16
+    """How often each window is shown, turned about the vertical (1: only as recorded); for tool actions."""
+    input_noise: float = 0.1
+    """Noise on standardised features while training (standard deviation): smooths what few demonstrations show."""
+    validation: float = 0.04
+    """Share of the episodes that is held out to measure the loss. Small: each one is missed in training."""
     seed: int = 0
     features: FeatureConfig = field(default_factory=FeatureConfig)
 
@@ -78,9 +84,11 @@ def train_bc(episodes: Sequence[Episode], config: BCConfig = BCConfig(), log: Lo
     """
     torch.manual_seed(config.seed)
     rng = np.random.default_rng(config.seed)
-    windows = make_windows(episodes, WindowConfig(config.chunk, config.drop_idle))
+    windows, spec = make_windows(episodes, WindowConfig(config.chunk, config.drop_idle)), episodes[0].info.action_spec
+    policy = make_policy(windows, spec, config)
+    if turns_with_scene(policy.features.plan):
+        windows = spin(windows, spec, config.spins, rng)
     training, validation = _split(windows, len(episodes), config.validation, rng)
-    policy = _make_policy(episodes[0], config)
     data = _Data(policy, windows)
     policy.standardise.fit(data.features[training])
     inputs = policy.standardise(data.features)
@@ -94,7 +102,8 @@ def train_bc(episodes: Sequence[Episode], config: BCConfig = BCConfig(), log: Lo
             group["lr"] = rate
         # one batch of windows, the masked L1 loss, its gradient, a clipped step
         batch = training[torch.from_numpy(next(batches))]
-        loss = chunk_loss(policy.decide(inputs[batch]), data.chunks[batch], data.mask[batch])
+        seen = inputs[batch] + config.input_noise * torch.randn(len(batch), inputs.shape[1])
+        loss = chunk_loss(policy.decide(seen), data.chunks[batch], data.mask[batch])
         optimiser.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
         nn.utils.clip_grad_norm_(policy.head.parameters(), config.clip_norm)
@@ -142,11 +151,20 @@ def _split(windows: Windows, episodes: int, share: float, rng: np.random.Generat
     return torch.from_numpy(np.flatnonzero(~validates)), torch.from_numpy(np.flatnonzero(validates))
 
 
-def _make_policy(episode: Episode, config: BCConfig) -> ChunkMLP:
-    shapes = {key: tuple(values.shape[1:]) for key, values in episode.observations.items()}
-    plan = plan_features(shapes, episode.info.action_spec, config.features)
+def make_policy(windows: Windows, spec: ActionSpec, config: BCConfig) -> ChunkMLP:
+    """An untrained policy that fits the windows."""
+    shapes = {key: tuple(values.shape[1:]) for key, values in windows.observations.items()}
+    plan = plan_features(shapes, spec, config.features)
     form = ChunkMLPConfig(config.chunk, config.execute, config.hidden)
-    return ChunkMLP(plan, shapes, episode.info.action_spec, form)
+    return ChunkMLP(plan, shapes, spec, form, switches(windows.chunks))
+
+
+def switches(chunks: NDArray[np.float32]) -> tuple[int, ...]:
+    """Which numbers of actions (M, chunk, A) in [-1, 1] are only ever near -1 or near 1, and at times each."""
+    actions = chunks.reshape(-1, chunks.shape[-1])
+    at_end = np.mean(np.abs(actions) > 0.95, axis=0) > 0.99
+    both = np.any(actions > 0.95, axis=0) & np.any(actions < -0.95, axis=0)
+    return tuple(int(i) for i in np.flatnonzero(at_end & both))
 
 
 def _make_optimiser(head: nn.Module, config: BCConfig) -> torch.optim.AdamW:

@@ -1,14 +1,16 @@
-"""Writes a run as a skill: the policy as ONNX and TorchScript, with everything the robot's side must know.
+"""From a run to a skill: the policy as ONNX and TorchScript, checked against torch before it is written.
 
-What is written is compared with the policy it came from, on random and on recorded observations, before it is handed over.
+Owns tracing and the check. The file itself is `deploy/skill.py`'s.
 """
 
 from __future__ import annotations
 
 import datetime
 import io
+import re
 import warnings
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -24,47 +26,148 @@ from understudy.deploy.skill import (
     ObservationField,
     SkillManifest,
     SkillRobot,
-    Statistics,
     write_skill,
 )
-from understudy.envs.arms.robot import RobotDescription
+from understudy.envs.arms.robot import RobotDescription, load_robot
 from understudy.envs.control import max_ages
 from understudy.envs.tasks.task import make_task
-from understudy.errors import InputError, UnderstudyError
-from understudy.learners.policies import PolicyModule, load_policy
+from understudy.errors import RobotMismatch, UnderstudyError
+from understudy.learners import evaluate
+from understudy.learners.policies import ChunkPolicy, load_policy
 from understudy.learners.runs import Run
 
+OUTPUT = "actions"
 OPSET = 17
-AGREEMENT = 1e-4
-"""The exported policy may differ from the trained one by no more than this, in units of [-1, 1]."""
+TOLERANCE = 1e-5
+"""Largest difference between torch and the exported graph, normalised action units."""
+CHECKS = 200
+"""Observations the graph is compared on."""
 
 
-def export_skill(run: Run, out: Path, robot: RobotDescription) -> Path:
-    """Write the policy of `run` as a skill for `robot`.
+class Graph(nn.Module):
+    """A policy with its observations as positional inputs, in the order of `keys`: what tracing needs."""
+
+    def __init__(self, policy: ChunkPolicy) -> None:
+        super().__init__()
+        self.policy = policy
+        self.keys = tuple(policy.shapes)
+
+    def forward(self, *observations: Tensor) -> Tensor:
+        """Observations, each (1, *shape), to actions (1, chunk, A)."""
+        actions: Tensor = self.policy(dict(zip(self.keys, observations, strict=True)))
+        return actions
+
+
+def export_skill(
+    run_folder: str | Path,
+    out: str | Path,
+    robot: RobotDescription | None = None,
+    evaluations: Sequence[evaluate.Evaluation] | None = None,
+) -> Path:
+    """Write the policy of a run as a skill.
+
+    Args:
+        run_folder: of a finished run.
+        out: the skill's file, ending in .skill.
+        robot: what it was trained on; None loads it by the run's name for it.
+        evaluations: what was measured of it; None takes the run's own.
 
     Raises:
-        InputError: the run is of another robot, or holds no policy or statistics.
-        UnderstudyError: the exported policy does not agree with the trained one.
+        InputError: no readable run there, or `out` is no name for a skill.
+        RobotMismatch: the robot is not the one the run was trained on.
+        UnderstudyError: the exported graph does not compute what torch does.
     """
-    if run.config.robot != robot.name:
-        raise InputError(
-            f"{run.path} was trained on {run.config.robot!r}; it cannot become a skill for {robot.name!r}."
+    run, policy = Run.open(run_folder), load_policy(run_folder)
+    robot = robot or load_robot(run.config.robot)
+    if robot.name != run.config.robot:
+        raise RobotMismatch(
+            f"{run.path} was trained on robot {run.config.robot!r}, and {robot.name!r} was given; "
+            f"export it for {run.config.robot!r}."
         )
-    module = load_policy(run.path)
-    statistics = load_statistics(run.path)
-    keys = module.config.features.keys
-    shapes = {key: statistics[key].mean.shape for key in keys}
-    onnx = to_onnx(module, shapes)
-    check_agreement(module, onnx, statistics)
-    manifest = _manifest(run, module, shapes, robot, out.name.removesuffix(".skill"))
-    return write_skill(out, manifest, onnx, to_torchscript(module, shapes), {key: statistics[key] for key in keys})
+    statistics = {key: entry for key, entry in run.statistics().items() if key in policy.shapes}
+    onnx, torchscript = to_onnx(policy), to_torchscript(policy)
+    check_graph(policy, onnx, statistics)
+    measured = run.evaluations() if evaluations is None else list(evaluations)
+    manifest = _manifest(run, policy, robot, _name(Path(out)), measured)
+    return write_skill(out, manifest, onnx, torchscript, statistics)
+
+
+def to_onnx(policy: ChunkPolicy) -> bytes:
+    """The whole policy as one ONNX graph: an input a key, (1, *shape) float32, and the output `actions`."""
+    graph = Graph(policy).eval()
+    buffer = io.BytesIO()
+    with _quiet():
+        # the exporter by tracing: the newer one needs a further package and gives the same graph here
+        torch.onnx.export(
+            graph,
+            _examples(policy),
+            buffer,
+            input_names=list(graph.keys),
+            output_names=[OUTPUT],
+            opset_version=OPSET,
+            dynamo=False,
+        )
+    return buffer.getvalue()
+
+
+def to_torchscript(policy: ChunkPolicy) -> bytes:
+    """The same as TorchScript; its arguments are the observations in the order of the keys."""
+    buffer = io.BytesIO()
+    with _quiet(), torch.no_grad():
+        traced = torch.jit.trace(Graph(policy).eval(), _examples(policy))  # type: ignore[no-untyped-call]
+        torch.jit.save(traced, buffer)  # type: ignore[no-untyped-call]
+    return buffer.getvalue()
+
+
+def check_graph(policy: ChunkPolicy, onnx: bytes, statistics: Mapping[str, KeyStatistics]) -> float:
+    """Run the graph and torch on observations like those of training; returns the largest difference.
+
+    Raises:
+        UnderstudyError: they differ by more than `TOLERANCE`.
+    """
+    session = onnxruntime.InferenceSession(onnx, providers=["CPUExecutionProvider"])
+    taken = {node.name for node in session.get_inputs()}
+    worst = 0.0
+    for observation in _observations_like(policy, statistics, np.random.default_rng(0)):
+        with torch.inference_mode():
+            expected = policy({key: torch.from_numpy(value) for key, value in observation.items()}).numpy()
+        actual = session.run([OUTPUT], {key: value for key, value in observation.items() if key in taken})[0]
+        worst = max(worst, float(np.max(np.abs(actual - expected))))
+    if not worst <= TOLERANCE:
+        raise UnderstudyError(
+            f"The exported graph differs from torch by {worst:.2g} (at most {TOLERANCE:g} is accepted) on observations "
+            f"like those of training, so it was not written; torch {torch.__version__}, onnxruntime "
+            f"{onnxruntime.__version__}."
+        )
+    return worst
+
+
+def _observations_like(
+    policy: ChunkPolicy, statistics: Mapping[str, KeyStatistics], rng: np.random.Generator
+) -> Iterator[dict[str, NDArray[np.float32]]]:
+    """Draws over twice the training range of every number (1, *shape), quaternions of length one."""
+    for _ in range(CHECKS):
+        observation = {}
+        for key, shape in policy.shapes.items():
+            entry = statistics[key]
+            spread = np.maximum(entry.high - entry.low, 1e-2)
+            value = rng.uniform(entry.low - spread / 2, entry.high + spread / 2, shape)
+            if key.endswith("_quaternion"):
+                value = rng.normal(size=shape)
+                value /= np.linalg.norm(value)
+            observation[key] = value[None].astype(np.float32)
+        yield observation
+
+
+def _examples(policy: ChunkPolicy) -> tuple[Tensor, ...]:
+    return tuple(torch.zeros(1, *shape) for shape in policy.shapes.values())
 
 
 def _manifest(
-    run: Run, module: PolicyModule, shapes: Mapping[str, tuple[int, ...]], robot: RobotDescription, name: str
+    run: Run, policy: ChunkPolicy, robot: RobotDescription, name: str, evaluations: Sequence[evaluate.Evaluation]
 ) -> SkillManifest:
-    ages = max_ages(robot, tuple(shapes))
-    wanted = set(Evaluation.model_fields)
+    ages = max_ages(robot, tuple(policy.shapes))
+    fields = tuple(ObservationField(key=key, shape=shape, max_age_s=ages[key]) for key, shape in policy.shapes.items())
     return SkillManifest(
         name=name,
         created=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
@@ -72,112 +175,38 @@ def _manifest(
         robot=SkillRobot.of(robot),
         task=run.config.task,
         horizon=make_task(run.config.task).horizon,
-        observations=tuple(
-            ObservationField(key=key, shape=shape, max_age_s=ages[key]) for key, shape in shapes.items()
-        ),
-        action_spec=run.config.action_spec,
-        chunk=module.config.chunk,
-        execute=module.config.execute,
+        observations=fields,
+        action_spec=policy.action_spec,
+        chunk=policy.chunk,
+        execute=policy.execute,
         learner=run.config.learner,
         dataset=run.config.dataset_checksum,
-        evaluations=tuple(
-            Evaluation(**{key: value for key, value in record.items() if key in wanted}) for record in run.evaluations()
-        ),
+        evaluations=tuple(_measured(item) for item in evaluations),
     )
 
 
-class _Flat(nn.Module):
-    """The policy with one argument an observation key, as exporters want it."""
+def _measured(item: evaluate.Evaluation) -> Evaluation:
+    low, high = item.interval
+    return Evaluation(
+        suite=item.suite,
+        task=item.task,
+        episodes=item.episodes,
+        successes=item.successes,
+        low=low,
+        high=high,
+        seed=item.seed,
+    )
 
-    def __init__(self, module: PolicyModule, keys: tuple[str, ...]) -> None:
-        super().__init__()
-        self.module = module
-        self.keys = keys
 
-    def forward(self, *values: Tensor) -> Tensor:
-        """Values in the order of `keys`, each (1, ...)."""
-        chunk: Tensor = self.module(dict(zip(self.keys, values, strict=True)))
-        return chunk
+def _name(out: Path) -> str:
+    """The file's name as a skill's name, which allows letters, digits, '_', '.' and '-'."""
+    return re.sub(r"[^A-Za-z0-9_.-]", "-", out.stem).lstrip("_.-")[:100] or "skill"
 
 
-def to_onnx(module: PolicyModule, shapes: Mapping[str, tuple[int, ...]]) -> bytes:
-    """The policy as an ONNX model: one float32 input an observation key, (1, *shape); output `actions` (1, H, A)."""
-    examples = tuple(torch.zeros(1, *shape) for shape in shapes.values())
-    buffer = io.BytesIO()
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Without torch's notices that tracing has a successor, and the tracer's on python values (all constant here)."""
     with warnings.catch_warnings():
-        # the exporter that needs no further package calls itself legacy
-        warnings.simplefilter("ignore")
-        torch.onnx.export(
-            _Flat(module, tuple(shapes)).eval(),
-            examples,
-            buffer,
-            input_names=list(shapes),
-            output_names=["actions"],
-            opset_version=OPSET,
-            dynamo=False,
-        )
-    return buffer.getvalue()
-
-
-def to_torchscript(module: PolicyModule, shapes: Mapping[str, tuple[int, ...]]) -> bytes:
-    """The policy as TorchScript, arguments in the order of `shapes`."""
-    examples = tuple(torch.zeros(1, *shape) for shape in shapes.values())
-    buffer = io.BytesIO()
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        torch.jit.save(torch.jit.trace(_Flat(module, tuple(shapes)).eval(), examples), buffer)
-    return buffer.getvalue()
-
-
-def check_agreement(module: PolicyModule, onnx: bytes, statistics: Statistics, samples: int = 64) -> None:
-    """Compare the exported policy with the trained one on observations drawn from the training range.
-
-    Raises:
-        UnderstudyError: they differ by more than `AGREEMENT` anywhere.
-    """
-    session = onnxruntime.InferenceSession(onnx, providers=["CPUExecutionProvider"])
-    rng = np.random.default_rng(0)
-    worst = 0.0
-    for _ in range(samples):
-        observation = {
-            key: rng.normal(statistics[key].mean, statistics[key].std).astype(np.float32)[None]
-            for key in module.config.features.keys
-        }
-        with torch.no_grad():
-            expected = module({key: torch.from_numpy(value) for key, value in observation.items()}).numpy()
-        difference = np.abs(session.run(None, observation)[0] - expected)
-        if module.config.snapped is not None:
-            # a number of two values flips at zero, where rounding decides
-            difference[..., module.config.snapped] = 0.0
-        worst = max(worst, float(difference.max()))
-    if worst > AGREEMENT:
-        raise UnderstudyError(f"The exported policy differs from the trained one by {worst:.2g}; nothing was written.")
-
-
-STATISTICS = "statistics.npz"
-
-
-def save_statistics(folder: Path, observations: Mapping[str, NDArray[np.float32]]) -> None:
-    """Keep what the training observations (key -> (N, ...)) looked like beside the run."""
-    arrays = {}
-    for key, values in observations.items():
-        found = KeyStatistics.of(values)
-        arrays |= {f"{key}/{part}": getattr(found, part) for part in ("mean", "std", "low", "high")}
-    with (folder / STATISTICS).open("wb") as file:
-        np.savez(file, **arrays)  # type: ignore[arg-type]
-
-
-def load_statistics(folder: Path) -> dict[str, KeyStatistics]:
-    """Read what `save_statistics` wrote.
-
-    Raises:
-        InputError: it is missing or cannot be read.
-    """
-    path = folder / STATISTICS
-    try:
-        with np.load(path, allow_pickle=False) as arrays:
-            keys = {name.partition("/")[0] for name in arrays.files}
-            parts = ("mean", "std", "low", "high")
-            return {key: KeyStatistics(*(arrays[f"{key}/{part}"] for part in parts)) for key in sorted(keys)}
-    except (OSError, ValueError, KeyError) as error:
-        raise InputError(f"{path} cannot be read ({error}); train again.") from error
+        warnings.simplefilter("ignore", DeprecationWarning)
+        warnings.filterwarnings("ignore", category=torch.jit.TracerWarning)
+        yield

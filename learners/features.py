@@ -66,7 +66,8 @@ def plan_features(shapes: Shapes, spec: ActionSpec, config: FeatureConfig = Feat
             plan.append(Feature("value", (key,), shapes[key][0]))
     if not plan:
         raise InputError(
-            f"No feature can be made of the observations {sorted(shapes)}; record tool, joint, object or goal positions."
+            f"No feature can be made of the observations {sorted(shapes)}; "
+            "record tool, joint, object or goal positions."
         )
     return tuple(plan)
 
@@ -102,6 +103,11 @@ def feature_size(plan: Iterable[Feature]) -> int:
 def used_keys(plan: Iterable[Feature]) -> tuple[str, ...]:
     """The observation keys that the features need, sorted."""
     return tuple(sorted({key for feature in plan for key in feature.keys}))
+
+
+def turns_with_scene(plan: Iterable[Feature]) -> bool:
+    """Whether all features are of things in the base frame, so that a turned scene (`batches.spin`) is a real one."""
+    return not any(key.startswith("joint_") for key in used_keys(plan))
 
 
 def plan_as_list(plan: Sequence[Feature]) -> list[dict[str, Any]]:

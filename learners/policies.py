@@ -107,20 +107,35 @@ class ChunkMLPConfig:
 
     def __post_init__(self) -> None:
         if not 1 <= self.execute <= self.chunk:
-            raise InputError(f"A chunk of {self.chunk} actions cannot have {self.execute} played; need 1 to {self.chunk}.")
+            raise InputError(
+                f"A chunk of {self.chunk} actions cannot have {self.execute} played; need 1 to {self.chunk}."
+            )
 
 
 class ChunkMLP(ChunkPolicy):
-    """features -> standardised -> MLP -> chunk."""
+    """features -> standardised -> MLP -> chunk.
+
+    Numbers that the demonstrator only ever had at their ends (`switches`, as a gripper that is open or closed) are
+    decided, not averaged: a gripper that is told to be half closed, and sees itself half closed, stays so.
+    """
 
     kind = "chunk_mlp"
+    is_switch: Tensor
 
-    def __init__(self, plan: Sequence[Feature], shapes: Shapes, spec: ActionSpec, config: ChunkMLPConfig) -> None:
+    def __init__(
+        self,
+        plan: Sequence[Feature],
+        shapes: Shapes,
+        spec: ActionSpec,
+        config: ChunkMLPConfig,
+        switches: Sequence[int] = (),
+    ) -> None:
         """Args:
         plan: the features it is given.
         shapes: of observations; those that the plan does not use are left out.
         spec: what the actions mean.
         config: form of the network.
+        switches: which numbers of an action are only ever -1 or 1.
         """
         super().__init__()
         self.config = config
@@ -130,6 +145,10 @@ class ChunkMLP(ChunkPolicy):
         self.features = Features(plan)
         self.standardise = Standardise(self.features.size)
         self.head = make_mlp(self.features.size, config.hidden, config.chunk * spec.size, config.activation)
+        self.switches = tuple(switches)
+        mask = torch.zeros(spec.size, dtype=torch.bool)
+        mask[list(self.switches)] = True
+        self.register_buffer("is_switch", mask, persistent=False)
 
     def inputs(self, observations: Mapping[str, Tensor]) -> Tensor:
         """Standardised features (B, F): what the network sees, the same for a step whatever the weights."""
@@ -140,9 +159,16 @@ class ChunkMLP(ChunkPolicy):
         """Standardised features (B, F) to actions (B, chunk, A), not clipped: what the loss compares."""
         return self.head(inputs).unflatten(-1, (self.chunk, self.action_spec.size))  # type: ignore[no-any-return]
 
+    def play(self, decided: Tensor) -> Tensor:
+        """What is played of decided actions (..., A): within [-1, 1], switches at one end."""
+        actions = decided.clamp(-1.0, 1.0)
+        if not self.switches:
+            return actions
+        return torch.where(self.is_switch, torch.where(actions < 0.0, -1.0, 1.0), actions)
+
     def forward(self, observations: Mapping[str, Tensor]) -> Tensor:
         """See `ChunkPolicy`."""
-        return self.decide(self.inputs(observations)).clamp(-1.0, 1.0)
+        return self.play(self.decide(self.inputs(observations)))
 
     def describe(self) -> dict[str, Any]:
         """See `ChunkPolicy`."""
@@ -154,6 +180,7 @@ class ChunkMLP(ChunkPolicy):
             "execute": self.execute,
             "hidden": list(self.config.hidden),
             "activation": self.config.activation,
+            "switches": list(self.switches),
         }
 
     @classmethod
@@ -161,7 +188,8 @@ class ChunkMLP(ChunkPolicy):
         """See `ChunkPolicy`."""
         config = ChunkMLPConfig(int(data["chunk"]), int(data["execute"]), tuple(data["hidden"]), data["activation"])
         shapes = {key: tuple(shape) for key, shape in data["shapes"].items()}
-        return cls(plan_from_list(data["features"]), shapes, ActionSpec.from_dict(data["action_spec"]), config)
+        plan, spec = plan_from_list(data["features"]), ActionSpec.from_dict(data["action_spec"])
+        return cls(plan, shapes, spec, config, tuple(data["switches"]))
 
 
 @dataclass(frozen=True)
@@ -181,8 +209,9 @@ class ResidualConfig:
 class ResidualPolicy(ChunkPolicy):
     """A frozen clone, and one correction a look that is added to every action the clone plays until the next.
 
-    action[k] = clip(clone[k] + scale * clip(actor(inputs)), for k < execute. Deciding once a chunk keeps the clone's
-    rhythm (it plays open-loop) and leaves nothing to remember between looks, so the whole is one graph.
+    action[k] = play(clone[k] + scale * clip(actor(inputs))), for k < execute, where `play` clips and decides switches:
+    a correction moves the moment at which the gripper closes, it does not hold it half open. Deciding once a chunk
+    keeps the clone's rhythm (it plays open-loop) and leaves nothing to remember between looks: the whole is one graph.
     """
 
     kind = "residual"
@@ -202,20 +231,20 @@ class ResidualPolicy(ChunkPolicy):
         nn.init.zeros_(last.bias)
 
     def look(self, observations: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:
-        """(what the actor sees (B, F + execute * A), the clone's actions (B, execute, A))."""
+        """(what the actor sees (B, F + execute * A), what the clone decides (B, execute, A))."""
         inputs = self.base.inputs(observations)
-        actions = self.base.decide(inputs).clamp(-1.0, 1.0)[:, : self.execute]
-        return torch.cat([inputs, actions.flatten(1)], dim=-1), actions
+        decided = self.base.decide(inputs).clamp(-1.0, 1.0)[:, : self.execute]
+        return torch.cat([inputs, decided.flatten(1)], dim=-1), decided
 
-    def corrected(self, actions: Tensor, correction: Tensor) -> Tensor:
-        """The clone's actions (B, execute, A) with a correction (B, A) in units of the scale."""
+    def corrected(self, decided: Tensor, correction: Tensor) -> Tensor:
+        """What is played when a correction (B, A), in units of the scale, is added to the clone's (B, execute, A)."""
         step = self.config.scale * correction.clamp(-1.0, 1.0)
-        return (actions + step.unsqueeze(1)).clamp(-1.0, 1.0)
+        return self.base.play(decided + step.unsqueeze(1))
 
     def forward(self, observations: Mapping[str, Tensor]) -> Tensor:
         """See `ChunkPolicy`."""
-        inputs, actions = self.look(observations)
-        return self.corrected(actions, self.actor(inputs))
+        inputs, decided = self.look(observations)
+        return self.corrected(decided, self.actor(inputs))
 
     def describe(self) -> dict[str, Any]:
         """See `ChunkPolicy`."""

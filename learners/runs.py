@@ -1,141 +1,280 @@
-"""A run: the folder that a training leaves, with everything needed to know what it was.
+"""A run: a folder with everything one training made, and everything needed to say where it came from.
 
-config.json        learner, its resolved configuration, seed, versions, dataset and its checksum, robot, task, actions
-metrics.jsonl      one record a line, as training went
-policy.json, policy.safetensors   see `policies.py`
-statistics.npz     what the training observations looked like
-evaluation.json    success rates, when `understudy evaluate` has run
+    config.json          what was trained, on what, how (`RunConfig`)
+    metrics.jsonl        one JSON object a line, each with `step`
+    policy.json, policy.safetensors   the policy (`policies.py`)
+    statistics.npz       how the training observations were distributed
+    evaluation.json      success rates measured so far
+
+Owns these files except the policy's. Imports no torch.
 """
 
 from __future__ import annotations
 
+import dataclasses
+import datetime
+import importlib.metadata
 import json
 import platform
 import subprocess
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass
-from importlib.metadata import PackageNotFoundError, version
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from understudy import __version__
-from understudy.datasets.schema import ActionSpec
-from understudy.errors import InputError
+import numpy as np
+from numpy.typing import NDArray
 
-CONFIG = "config.json"
-METRICS = "metrics.jsonl"
-EVALUATION = "evaluation.json"
-VERSIONED = ("numpy", "torch", "stable-baselines3", "imitation", "gymnasium", "pybullet")
+from understudy import __version__
+from understudy.datasets.episode import Episode
+from understudy.datasets.schema import ActionSpec, is_image
+from understudy.datasets.store import Dataset
+from understudy.deploy.skill import KeyStatistics
+from understudy.errors import DatasetError, InputError
+from understudy.learners.evaluate import Evaluation
+
+RUN_SCHEMA_VERSION = 1
+CONFIG, METRICS, EVALUATION, STATISTICS = "config.json", "metrics.jsonl", "evaluation.json", "statistics.npz"
+_PACKAGES = ("numpy", "torch", "stable-baselines3", "imitation", "gymnasium", "pybullet")
 
 
 @dataclass(frozen=True)
 class RunConfig:
-    """What a run was made from."""
+    """What was trained, on what and how."""
 
     learner: str
+    """bc, gail, airl or finetune-ppo."""
+    options: Mapping[str, Any]
+    """The learner's resolved settings."""
+    seed: int
     robot: str
     task: str
+    rate_hz: float
     action_spec: ActionSpec
+    observations: Mapping[str, tuple[int, ...]]
+    """Key -> shape, of everything that was observed (the policy may look at less)."""
     dataset: str
-    """Path, as it was given."""
+    """Where the demonstrations lay."""
     dataset_checksum: str
-    config: Mapping[str, Any]
-    """The learner's own configuration, every default resolved."""
-    versions: Mapping[str, str]
+    episodes: int
+    """How many demonstrations."""
+    parent: str | None = None
+    """The run that this one started from."""
+    created: str = ""
+    """Wall time, ISO 8601: a label."""
+    commit: str | None = None
+    """Of the source tree that ran, where it is one."""
+    versions: Mapping[str, str] = field(default_factory=dict)
+    schema_version: int = RUN_SCHEMA_VERSION
+
+    @classmethod
+    def of(cls, learner: str, options: Any, seed: int, dataset: Dataset, episodes: Sequence[Episode]) -> RunConfig:
+        """The record of a training on a dataset; `options` is the learner's config dataclass."""
+        info = episodes[0].info
+        return cls(
+            learner=learner,
+            options=dataclasses.asdict(options),
+            seed=seed,
+            robot=dataset.robot,
+            task=dataset.task,
+            rate_hz=info.rate_hz,
+            action_spec=info.action_spec,
+            observations={key: tuple(values.shape[1:]) for key, values in episodes[0].observations.items()},
+            dataset=str(dataset.path),
+            dataset_checksum=dataset.checksum(),
+            episodes=len(episodes),
+            **_provenance(),
+        )
+
+    def child(self, learner: str, options: Any, seed: int, parent: Path) -> RunConfig:
+        """The record of a run that goes on from this one."""
+        changes = {"learner": learner, "options": dataclasses.asdict(options), "seed": seed, "parent": str(parent)}
+        return dataclasses.replace(self, **changes, **_provenance())
+
+
+def _provenance() -> dict[str, Any]:
+    return {
+        "created": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+        "commit": source_commit(),
+        "versions": _versions(),
+    }
 
 
 class Run:
-    """A run's folder. `create` begins one, `open` reads one."""
+    """A run's folder; `create` or `open` gives one."""
 
     def __init__(self, path: Path, config: RunConfig) -> None:
+        """Use `create` or `open`; this touches no file."""
         self.path = path
         self.config = config
 
     @classmethod
-    def create(cls, path: Path, config: RunConfig) -> Run:
-        """Begin a run in a folder that is empty or does not exist.
+    def create(cls, path: str | Path, config: RunConfig) -> Run:
+        """Make the folder of a new run.
 
         Raises:
             InputError: something is there already.
         """
-        if path.exists() and (not path.is_dir() or any(path.iterdir())):
-            raise InputError(f"{path} exists and is not empty; give another --out, or remove it first.")
+        path = Path(path)
+        require_free(path)
         path.mkdir(parents=True, exist_ok=True)
-        (path / CONFIG).write_text(json.dumps(asdict(config), indent=2))
+        (path / CONFIG).write_text(json.dumps(dataclasses.asdict(config), indent=2) + "\n")
         return cls(path, config)
 
     @classmethod
-    def open(cls, path: Path) -> Run:
-        """Read a run.
+    def open(cls, path: str | Path) -> Run:
+        """Open a run.
 
         Raises:
-            InputError: there is none, or its config cannot be read.
+            InputError: there is none, or its `config.json` cannot be read; names the file.
         """
-        file = path / CONFIG
+        file = Path(path) / CONFIG
         if not file.is_file():
-            raise InputError(
-                f"{path} is not a run: {CONFIG} is missing. Give the folder that `understudy train --out` made."
-            )
+            raise InputError(f"There is no run at {path}: {file} does not exist; `understudy train` writes one.")
         try:
             data = json.loads(file.read_text())
+            version = data.get("schema_version")
+            if version != RUN_SCHEMA_VERSION:
+                raise ValueError(f"schema version {version}; this software reads {RUN_SCHEMA_VERSION}")
             data["action_spec"] = ActionSpec.from_dict(data["action_spec"])
-            return cls(path, RunConfig(**data))
-        except (ValueError, KeyError, TypeError) as error:
-            raise InputError(f"{file} cannot be read: {error}.") from error
+            data["observations"] = {key: tuple(shape) for key, shape in data["observations"].items()}
+            return cls(Path(path), RunConfig(**data))
+        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+            raise InputError(f"{file}: not the configuration of a run ({error}); train it again.") from error
 
-    def log(self, record: Mapping[str, float | int | str]) -> None:
-        """Append one record to the metrics."""
+    # -- metrics
+
+    def log(self, row: Mapping[str, float]) -> None:
+        """Append one row of metrics; `step` says when."""
         with (self.path / METRICS).open("a") as file:
-            file.write(json.dumps(dict(record)) + "\n")
+            file.write(json.dumps({name: _number(value) for name, value in row.items()}) + "\n")
 
-    def metrics(self) -> list[dict[str, Any]]:
-        """Every record so far; a last line that a kill cut short is left out."""
+    def metrics(self) -> list[dict[str, float]]:
+        """All rows, in the order they were logged; none for a run that logged nothing.
+
+        Raises:
+            InputError: a line is not a JSON object; names the file and the line.
+        """
         file = self.path / METRICS
         if not file.is_file():
             return []
-        records = []
-        for line in file.read_text().splitlines():
+        rows = []
+        for number, line in enumerate(file.read_text().splitlines(), 1):
             try:
-                records.append(json.loads(line))
-            except ValueError:
-                break
-        return records
+                rows.append({str(name): float(value) for name, value in json.loads(line).items()})
+            except (ValueError, AttributeError, TypeError) as error:
+                raise InputError(f"{file}, line {number}: not a row of metrics ({error}).") from error
+        return rows
 
-    def add_evaluation(self, result: Mapping[str, Any]) -> None:
-        """Keep an evaluation beside the run, replacing an earlier one of the same suite, task and seed."""
-        kept = [
-            other
-            for other in self.evaluations()
-            if any(other[key] != result[key] for key in ("suite", "task", "seed", "episodes"))
-        ]
-        (self.path / EVALUATION).write_text(json.dumps([*kept, dict(result)], indent=2))
+    # -- evaluations
 
-    def evaluations(self) -> list[dict[str, Any]]:
-        """Every evaluation kept so far.
+    def add_evaluation(self, evaluation: Evaluation) -> None:
+        """Keep a measured success rate; an older one of the same task and suite is replaced."""
+        kept = [old for old in self.evaluations() if (old.task, old.suite) != (evaluation.task, evaluation.suite)]
+        rows = [item.as_dict() for item in [*kept, evaluation]]
+        (self.path / EVALUATION).write_text(json.dumps(rows, indent=2) + "\n")
+
+    def evaluations(self) -> list[Evaluation]:
+        """Success rates measured so far.
 
         Raises:
-            InputError: the file is damaged.
+            InputError: the file cannot be read; names it.
         """
         file = self.path / EVALUATION
         if not file.is_file():
             return []
         try:
-            return list(json.loads(file.read_text()))
-        except ValueError as error:
-            raise InputError(f"{file} cannot be read: {error}.") from error
+            return [Evaluation.from_dict(row) for row in json.loads(file.read_text())]
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            raise InputError(f"{file}: not readable ({error}); remove it and evaluate again.") from error
 
+    # -- statistics
 
-def versions() -> dict[str, str]:
-    """Python, Understudy, its commit in a checkout, and the libraries that decide a result."""
-    found = {"python": platform.python_version(), "understudy": __version__}
-    for name in VERSIONED:
+    def write_statistics(self, statistics: Mapping[str, KeyStatistics]) -> None:
+        """Keep how the training observations were distributed."""
+        arrays = {
+            f"{key}.{name}": np.asarray(value)
+            for key, entry in statistics.items()
+            for name, value in dataclasses.asdict(entry).items()
+        }
+        np.savez(self.path / STATISTICS, **arrays)  # type: ignore[arg-type]
+
+    def statistics(self) -> dict[str, KeyStatistics]:
+        """What `write_statistics` kept, by observation key.
+
+        Raises:
+            InputError: the file is missing or cannot be read; names it.
+        """
+        file = self.path / STATISTICS
         try:
-            found[name] = version(name)
-        except PackageNotFoundError:
+            with np.load(file, allow_pickle=False) as archive:
+                arrays: dict[str, dict[str, NDArray[np.float64]]] = {}
+                for entry in archive.files:
+                    key, _, name = entry.partition(".")
+                    arrays.setdefault(key, {})[name] = archive[entry]
+            return {key: KeyStatistics(**fields) for key, fields in arrays.items()}
+        except (OSError, ValueError, TypeError, KeyError) as error:
+            raise InputError(f"{file}: statistics of the run cannot be read ({error}); train it again.") from error
+
+
+def observation_statistics(episodes: Sequence[Episode]) -> dict[str, KeyStatistics]:
+    """Statistics over every step of the episodes, for every key but images."""
+    keys = [key for key in episodes[0].observations if not is_image(key)]
+    return {key: KeyStatistics.of(np.concatenate([e.observations[key] for e in episodes])) for key in keys}
+
+
+def require_free(path: Path) -> None:
+    """Refuse to write over something.
+
+    Raises:
+        InputError: the folder exists and is not empty.
+    """
+    if path.exists() and (not path.is_dir() or any(path.iterdir())):
+        raise InputError(f"{path} exists and is not empty; give another --out, or remove it first.")
+
+
+def read_demonstrations(path: str | Path, task: str | None = None) -> tuple[Dataset, list[Episode]]:
+    """A dataset and those of its episodes to learn from: all that nobody judged a failure.
+
+    Raises:
+        DatasetError: it cannot be read, is of another task than asked for, or holds nothing to learn from.
+    """
+    dataset = Dataset.open(path)
+    if task is not None and dataset.task != task:
+        raise DatasetError(
+            f"{path} holds demonstrations of task {dataset.task!r}, and {task!r} was asked for; give a dataset of it."
+        )
+    episodes = [episode for episode in dataset.episodes(images=False) if episode.info.success is not False]
+    if not episodes:
+        raise DatasetError(
+            f"{path} holds no episode to learn from ({len(dataset)} in all, each judged a failure); record some."
+        )
+    return dataset, episodes
+
+
+def source_commit() -> str | None:
+    """Commit of the source tree this package runs from; None where it is not in a git work tree."""
+    folder = Path(__file__).resolve().parents[1]
+    if not (folder / ".git").exists():
+        return None
+    try:
+        done = subprocess.run(
+            ["git", "-C", str(folder), "rev-parse", "HEAD"], capture_output=True, text=True, timeout=5
+        )
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    return done.stdout.strip() or None
+
+
+def _versions() -> dict[str, str]:
+    found = {"understudy": __version__, "python": platform.python_version()}
+    for package in _PACKAGES:
+        try:
+            found[package] = importlib.metadata.version(package)
+        except importlib.metadata.PackageNotFoundError:
             continue
-    root = Path(__file__).parents[1]
-    if (root / ".git").exists():
-        done = subprocess.run(["git", "-C", str(root), "rev-parse", "HEAD"], capture_output=True, text=True)
-        if done.returncode == 0:
-            found["commit"] = done.stdout.strip()
     return found
+
+
+def _number(value: float) -> float | int:
+    return int(value) if float(value).is_integer() else float(value)
