@@ -10,21 +10,22 @@ import contextlib
 import json
 import math
 import os
-import shlex
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import tyro
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
+from understudy.cli import demo_report
+from understudy.cli.demo_report import Measured
 from understudy.datasets.store import Dataset
 from understudy.errors import InputError, UnderstudyError
 
@@ -35,7 +36,7 @@ EVALUATION_SEED = 10_000
 ROS_SEED = 20_000
 PICTURES = (
     ("pictures/training.png", "Reward and episode length over training."),
-    ("pictures/success.png", "Success with 95% Wilson intervals."),
+    ("pictures/rates.png", "Success on seeds not trained on, with 95% Wilson intervals."),
     ("pictures/filmstrip.png", "One of the lifts performed over ROS 2, as the second dataset recorded it."),
     ("pictures/joints.png", "Joint set points commanded over ROS 2, and the positions the arm reported."),
     ("pictures/check_lift.png", "The check of the demonstrations."),
@@ -85,23 +86,6 @@ class StepFailed(UnderstudyError):
     """A command of the demo did not end with 0; says which, and where its output is."""
 
 
-@dataclass(frozen=True)
-class Measured:
-    """A success rate as a command reported it."""
-
-    what: str
-    suite: str
-    successes: int
-    episodes: int
-    low: float
-    high: float
-
-    @property
-    def rate(self) -> float:
-        """Share of successes."""
-        return self.successes / self.episodes
-
-
 class _Show:
     """The steps in order, the folder they fill, and what was measured."""
 
@@ -145,48 +129,26 @@ class _Show:
     def record(self) -> None:
         """Demonstrations through the same session and recorder that a person uses."""
         for task, episodes in (("lift", self.sizes.lift_episodes), ("reach", self.sizes.reach_episodes)):
-            self.command(["record", task, "--device", "scripted", "--episodes", episodes, "--out", f"datasets/{task}"])
+            self.command(f"record {task} --device scripted --episodes {episodes} --out datasets/{task}")
 
     def check(self) -> None:
         """May we train on this?"""
         for task in ("lift", "reach"):
-            self.command(["dataset", "check", f"datasets/{task}", "--picture", f"pictures/check_{task}.png"])
+            self.command(f"dataset check datasets/{task} --picture pictures/check_{task}.png")
 
     def clone(self) -> None:
         """Behavioral cloning."""
-        self.command(["train", "bc", "datasets/lift", "--out", "runs/bc"])
+        self.command("train bc datasets/lift --out runs/bc")
 
     def adversarial(self) -> None:
         """GAIL and AIRL, short."""
         for learner in ("gail", "airl"):
-            self.command(
-                [
-                    "train",
-                    learner,
-                    "datasets/reach",
-                    "--out",
-                    f"runs/{learner}",
-                    "--steps",
-                    self.sizes.adversarial_steps,
-                ]
-            )
+            self.command(f"train {learner} datasets/reach --out runs/{learner} --steps {self.sizes.adversarial_steps}")
 
     def finetune(self) -> None:
         """Residual PPO on the frozen clone."""
-        self.command(
-            [
-                "finetune",
-                "runs/bc",
-                "--algo",
-                "ppo",
-                "--randomize",
-                "default",
-                "--out",
-                "runs/finetuned",
-                "--steps",
-                self.sizes.finetune_steps,
-            ]
-        )
+        steps = self.sizes.finetune_steps
+        self.command(f"finetune runs/bc --algo ppo --randomize default --out runs/finetuned --steps {steps}")
 
     def evaluate(self) -> None:
         """Every policy on the same seeds, none of which was trained on."""
@@ -204,43 +166,37 @@ class _Show:
         """The better of clone and fine-tuned, judged under the physics that real arms differ by."""
         rates = {m.what: m.rate for m in self.measured if m.suite == "randomized"}
         best = "finetuned" if rates["finetuned on lift"] > rates["bc on lift"] else "bc"
-        self.command(["export", f"runs/{best}", "--out", "lift.skill"])
-        self.measure("skill on lift", "lift.skill", "lift", "nominal", "skill_nominal")
+        self.command(f"export runs/{best} --out lift.skill")
+        self.measure(f"skill ({best}) on lift", "lift.skill", "lift", "nominal", "skill_nominal")
 
     def deploy(self) -> None:
-        """The skill on an arm behind ROS 2, three processes, recorded by a fourth."""
+        """The skill on an arm behind ROS 2: one process is the arm, one runs the skill, one records."""
         episodes = self.sizes.ros_episodes
         ros = {"ROS_DOMAIN_ID": str(50 + os.getpid() % 50), "ROS_AUTOMATIC_DISCOVERY_RANGE": "LOCALHOST"}
-        arm = ["sim-arm", "--robot", "panda", "--task", "lift", "--seed", ROS_SEED]
-        watch = ["record", "lift", "--watch", "--robot", "panda", "--episodes", episodes, "--out", "datasets/lift_ros"]
+        arm = f"sim-arm --robot panda --task lift --seed {ROS_SEED}"
+        watch = f"record lift --watch --robot panda --episodes {episodes} --keep-failures --out datasets/lift_ros"
         with self.background(arm, "sim-arm ready", ros), self.background(watch, "watching", ros) as recorder:
             self.command(
-                [
-                    "deploy",
-                    "lift.skill",
-                    "--robot",
-                    "panda",
-                    "--episodes",
-                    episodes,
-                    "--reset-service",
-                    "/sim_arm/reset",
-                    "--success-topic",
-                    "/sim_arm/success",
-                    "--out",
-                    "results/ros.json",
-                ],
+                f"deploy lift.skill --robot panda --episodes {episodes} --reset-service /sim_arm/reset "
+                "--success-topic /sim_arm/success --out results/ros.json",
                 ros,
             )
             self.finish(recorder, watch)
-        self.add("skill on lift over ROS 2", "nominal", json.loads((self.out / "results/ros.json").read_text()))
+        report = json.loads((self.out / "results/ros.json").read_text())
+        self.add(
+            "skill on lift, ROS 2",
+            "nominal",
+            report["successes"],
+            report["judged"],
+            report["success_rate_low"],
+            report["success_rate_high"],
+        )
 
     def report(self) -> None:
         """Pictures and report.html."""
-        from understudy.cli import demo_report
-
-        runs = ["runs/bc", "runs/finetuned", "runs/gail", "runs/airl"]
-        self.command(["plot", *runs, "--out", "pictures"])
+        self.command("plot runs/bc runs/finetuned runs/gail runs/airl --out pictures")
         watched = Dataset.open(self.out / "datasets/lift_ros")
+        demo_report.draw_rates(self.measured, self.out / "pictures/rates.png")
         demo_report.draw_filmstrip(watched, self.out / "pictures/filmstrip.png")
         demo_report.draw_commanded_against_measured(watched, self.out / "pictures/joints.png")
         demo_report.write_report(self.out, self.rows(), PICTURES)
@@ -249,39 +205,28 @@ class _Show:
 
     def measure(self, what: str, source: str, task: str, suite: str, name: str) -> None:
         """Evaluate, keep the JSON, remember the rate."""
+        episodes = self.sizes.evaluation_episodes
         output = self.command(
-            [
-                "evaluate",
-                source,
-                "--task",
-                task,
-                "--suite",
-                suite,
-                "--seed",
-                EVALUATION_SEED,
-                "--json",
-                "--episodes",
-                self.sizes.evaluation_episodes,
-            ],
+            f"evaluate {source} --task {task} --suite {suite} --seed {EVALUATION_SEED} --episodes {episodes} --json"
         )
         (self.out / f"results/{name}.json").write_text(output)
-        self.add(what, suite, json.loads(output))
+        result = json.loads(output)
+        self.add(what, suite, result["successes"], result["episodes"], result["low"], result["high"])
 
-    def add(self, what: str, suite: str, result: Mapping[str, Any]) -> None:
+    def add(self, what: str, suite: str, successes: int, episodes: int, low: float, high: float) -> None:
         """Remember a measured rate."""
-        fields = {key: result[key] for key in ("successes", "episodes", "low", "high")}
-        self.measured.append(Measured(what, suite, **fields))
+        self.measured.append(Measured(what, suite, successes, episodes, low, high))
 
-    def command(self, arguments: Sequence[object], environment: Mapping[str, str] | None = None) -> str:
+    def command(self, words: str, environment: Mapping[str, str] | None = None) -> str:
         """Run one `understudy` command to its end and return its standard output.
 
         Raises:
             StepFailed: it did not end with 0.
         """
-        log = self._announce(arguments)
+        log = self._announce(words)
         with log.open("w") as errors:
             done = subprocess.run(
-                _line(arguments),
+                _line(words),
                 cwd=self.out,
                 env=_environment(environment),
                 stdout=subprocess.PIPE,
@@ -290,40 +235,37 @@ class _Show:
             )
             errors.write(done.stdout)
         if done.returncode != 0:
-            raise StepFailed(_failure(arguments, done.returncode, log))
+            raise StepFailed(_failure(words, done.returncode, log))
         return done.stdout
 
     @contextlib.contextmanager
-    def background(
-        self, arguments: Sequence[object], ready: str, environment: Mapping[str, str]
-    ) -> Iterator[subprocess.Popen[bytes]]:
+    def background(self, words: str, ready: str, environment: Mapping[str, str]) -> Iterator[subprocess.Popen[bytes]]:
         """A command that runs while others do; entered when its output says `ready`, interrupted at the end."""
-        log = self._announce(arguments)
+        log = self._announce(words)
         with log.open("wb") as output:
             process = subprocess.Popen(
-                _line(arguments), cwd=self.out, env=_environment(environment), stdout=output, stderr=subprocess.STDOUT
+                _line(words), cwd=self.out, env=_environment(environment), stdout=output, stderr=subprocess.STDOUT
             )
         try:
-            _wait_for(process, log, ready, arguments)
+            _wait_for(process, log, ready, words)
             yield process
         finally:
             _stop(process)
 
-    def finish(self, process: subprocess.Popen[bytes], arguments: Sequence[object]) -> None:
+    def finish(self, process: subprocess.Popen[bytes], words: str) -> None:
         """Wait for a background command that ends by itself."""
         try:
             code = process.wait(STOP_TIMEOUT_S)
         except subprocess.TimeoutExpired as error:
-            raise StepFailed(
-                f"`understudy {_shown(arguments)}` did not end by itself; see {self.out / 'logs'}."
-            ) from error
+            raise StepFailed(f"`understudy {words}` did not end by itself; see {self.out / 'logs'}.") from error
         if code != 0:
-            raise StepFailed(_failure(arguments, code, self.out / "logs"))
+            raise StepFailed(_failure(words, code, self.out / "logs"))
 
-    def _announce(self, arguments: Sequence[object]) -> Path:
+    def _announce(self, words: str) -> Path:
         self._count += 1
-        self.console.print(f"  $ understudy {_shown(arguments)}", highlight=False, style="dim", soft_wrap=True)
-        return self.out / "logs" / f"{self._count:02d}_{'_'.join(str(a) for a in arguments[:2]).replace('/', '_')}.log"
+        self.console.print(f"  $ understudy {words}", highlight=False, style="dim", soft_wrap=True)
+        name = "_".join(words.split()[:2]).replace("/", "_")
+        return self.out / "logs" / f"{self._count:02d}_{name}.log"
 
     def rows(self) -> list[dict[str, str]]:
         """Every measured success rate, with its Wilson interval; cut off, never rounded up."""
@@ -349,35 +291,29 @@ class _Show:
         return table
 
 
-def _line(arguments: Sequence[object]) -> list[str]:
-    return [sys.executable, "-m", "understudy", *map(str, arguments)]
-
-
-def _shown(arguments: Sequence[object]) -> str:
-    return shlex.join(map(str, arguments))
+def _line(words: str) -> list[str]:
+    return [sys.executable, "-m", "understudy", *words.split()]
 
 
 def _environment(extra: Mapping[str, str] | None) -> dict[str, str]:
     return {**os.environ, "PYTHONUNBUFFERED": "1", **(extra or {})}
 
 
-def _failure(arguments: Sequence[object], code: int, log: Path) -> str:
+def _failure(words: str, code: int, log: Path) -> str:
     last = ""
     if log.is_file():
         lines = [line for line in log.read_text(errors="replace").splitlines() if line.strip()]
         last = f" It said: {lines[-1].strip()}" if lines else ""
-    return f"`understudy {_shown(arguments)}` ended with {code}; its output is in {log}.{last}"
+    return f"`understudy {words}` ended with {code}; its output is in {log}.{last}"
 
 
-def _wait_for(process: subprocess.Popen[bytes], log: Path, ready: str, arguments: Sequence[object]) -> None:
+def _wait_for(process: subprocess.Popen[bytes], log: Path, ready: str, words: str) -> None:
     deadline = time.monotonic() + READY_TIMEOUT_S
     while ready not in log.read_text(errors="replace"):
         if process.poll() is not None:
-            raise StepFailed(_failure(arguments, process.returncode, log))
+            raise StepFailed(_failure(words, process.returncode, log))
         if time.monotonic() > deadline:
-            raise StepFailed(
-                f"`understudy {_shown(arguments)}` did not become ready in {READY_TIMEOUT_S:.0f} s; see {log}."
-            )
+            raise StepFailed(f"`understudy {words}` was not ready after {READY_TIMEOUT_S:.0f} s; see {log}.")
         time.sleep(0.1)
 
 

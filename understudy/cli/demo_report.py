@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import html
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,42 @@ from understudy.envs.tasks.task import make_task
 from understudy.errors import DatasetError
 
 FRAMES = 6
+PHYSICS_COLOURS = {"nominal": "#0072B2", "randomized": "#D55E00", "unseen": "#CC79A7"}
+
+
+@dataclass(frozen=True)
+class Measured:
+    """A success rate as a command reported it, with its 95% Wilson interval [low, high]."""
+
+    what: str
+    suite: str
+    successes: int
+    episodes: int
+    low: float
+    high: float
+
+    @property
+    def rate(self) -> float:
+        """Share of successes."""
+        return self.successes / self.episodes
+
+
+def draw_rates(measured: Sequence[Measured], out: Path) -> None:
+    """Each measured rate as a bar with its interval, coloured by the physics it met."""
+    figure, axis = plt.subplots(figsize=(9, 0.5 * len(measured) + 1.2), constrained_layout=True)
+    for place, m in enumerate(measured):
+        axis.barh(place, m.rate, 0.7, color=PHYSICS_COLOURS[m.suite], alpha=0.85)
+        spread = [[m.rate - m.low], [m.high - m.rate]]
+        axis.errorbar(m.rate, place, xerr=spread, color="black", capsize=4, linewidth=1.2)
+        axis.text(1.02, place, f"{m.successes}/{m.episodes}", va="center", fontsize=10)
+    axis.set_yticks(range(len(measured)), [f"{m.what}, {m.suite}" for m in measured])
+    axis.invert_yaxis()
+    axis.set_xlim(0, 1.12)
+    axis.set_xticks(np.linspace(0, 1, 6))
+    axis.set_xlabel("share of episodes that succeeded")
+    axis.spines[["top", "right"]].set_visible(False)
+    figure.savefig(out, dpi=110)
+    plt.close(figure)
 
 
 def draw_filmstrip(dataset: Dataset, out: Path) -> None:
@@ -120,7 +157,8 @@ _PAGE = """<!doctype html>
 <meta name="viewport" content="width=device-width, initial-scale=1">
 <title>Understudy demo</title>
 <style>
-  body {{ font: 16px/1.5 system-ui, sans-serif; color: #1b1f24; max-width: 62rem; margin: 2rem auto; padding: 0 1rem; }}
+  body {{ font: 16px/1.5 system-ui, sans-serif; color: #1b1f24; }}
+  body {{ max-width: 62rem; margin: 2rem auto; padding: 0 1rem; }}
   h1 {{ font-size: 1.7rem; margin-bottom: 0.2rem; }}
   h2 {{ font-size: 1.2rem; margin-top: 2.2rem; }}
   table {{ border-collapse: collapse; width: 100%; }}
@@ -134,8 +172,8 @@ _PAGE = """<!doctype html>
 </head>
 <body>
 <h1>From demonstrations to an arm on ROS 2</h1>
-<p>Written by <code>understudy demo</code>, version {version}. Success on seeds that nothing was trained on, with 95% Wilson
-intervals. Every command that was run, and its output, is in <code>logs/</code>.</p>
+<p>Written by <code>understudy demo</code>, version {version}. Success on seeds that nothing was trained on, with 95%
+Wilson intervals. Every command that was run, and its output, is in <code>logs/</code>.</p>
 <table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>
 <h2>Pictures</h2>
 {figures}
