@@ -43,7 +43,7 @@ class CameraPlacement:
     fov_deg: float = 50.0
 
 
-CAMERAS: Mapping[str, CameraPlacement] = {"front": CameraPlacement((1.25, -0.55, 0.6), (0.4, 0.0, 0.15))}
+CAMERAS: Mapping[str, CameraPlacement] = {"front": CameraPlacement((1.25, -0.75, 0.62), (0.36, 0.0, 0.24), 36.0)}
 
 
 class SimClock:
