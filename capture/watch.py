@@ -404,9 +404,10 @@ class Watcher:
         streams = {}
         for key, track in self._tracks.items():
             first = bisect.bisect_left(track.receives_ns, take.begun_ns)
-            if not is_image(key) and first < len(track.values):
-                stamps = np.array(track.stamps_ns[first:], np.int64)
-                streams[key] = Stream(stamps, np.array(track.values[first:]))
+            last = len(track.values) if take.ended_ns is None else bisect.bisect_right(track.receives_ns, take.ended_ns)
+            if not is_image(key) and first < last:
+                stamps = np.array(track.stamps_ns[first:last], np.int64)
+                streams[key] = Stream(stamps, np.array(track.values[first:last]))
         return streams
 
 
