@@ -438,8 +438,9 @@ def watch(
     episodes: int,
     config: WatchConfig,
     report: Callable[[str], None],
+    stop: Callable[[], bool],
 ) -> None:
-    """Watch over ROS 2 until the dataset holds `episodes`, or until interrupted (KeyboardInterrupt ends it cleanly).
+    """Watch over ROS 2 until the dataset holds `episodes`, or until `stop` says so (asked twice a control period).
 
     Raises:
         InputError: the task needs an observation that no topic gives, or another action space is driven.
@@ -453,13 +454,11 @@ def watch(
     streams = RosStreams(robot, cameras=used, node_name="understudy_watcher")
     clock = streams.clock
     watcher = Watcher(robot, task, dataset, streams, clock, config, report)
-    report(f"watching {robot.name}: episodes are recorded as they are announced; Ctrl-C ends")
     try:
-        while len(watcher.kept) < needed:
+        report(f"watching {robot.name}: episodes are recorded as they are announced; Ctrl-C ends")
+        while len(watcher.kept) < needed and not stop():
             clock.sleep_until(clock.now_ns() + round(robot.period_s * 0.5e9))
             watcher.poll(clock.now_ns())
-    except KeyboardInterrupt:
-        report("stopped")
     finally:
         watcher.close()
         streams.close()

@@ -9,6 +9,7 @@ import getpass
 import json
 import signal
 import sys
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -31,6 +32,8 @@ if TYPE_CHECKING:
     from understudy.capture.devices.keyboard import KeyboardDevice
     from understudy.capture.session import Session
     from understudy.envs.arm_env import ArmEnv
+    from understudy.envs.arms.robot import RobotDescription
+    from understudy.envs.tasks.task import Task
 
 __all__ = ["Record"]
 
@@ -89,22 +92,28 @@ class Record:
         before = len(dataset)
         if before >= self.episodes:
             return self._close(dataset, before, 0)
-        with _terminable():
-            if self.watch:
-                from understudy.capture.watch import WatchConfig, watch
+        dropped = 0
+        if self.watch:
+            self._watch(robot, task, dataset)
+        else:
+            from understudy.envs.make import make_env  # pybullet: not needed for watching
 
-                dropped = 0
-                config = WatchConfig(operator=self.operator or _user(), max_s=self.max_seconds or WatchConfig.max_s)
-                watch(robot, task, dataset, self.episodes, config, report=_say)
-            else:
-                from understudy.envs.make import make_env  # pybullet: not needed for watching
-
-                env = make_env(self.task, robot, randomization=randomization, realtime=self.device == "keyboard")
-                try:
+            env = make_env(self.task, robot, randomization=randomization, realtime=self.device == "keyboard")
+            try:
+                with _terminable():
                     dropped = self._drive(env, dataset)
-                finally:
-                    env.close()
+            finally:
+                env.close()
         return self._close(dataset, before, dropped)
+
+    def _watch(self, robot: RobotDescription, task: Task, dataset: Dataset) -> None:
+        from understudy.capture.watch import WatchConfig, watch
+
+        config = WatchConfig(operator=self.operator or _user(), max_s=self.max_seconds or WatchConfig.max_s)
+        with _asked_to_stop() as asked:
+            watch(robot, task, dataset, self.episodes, config, report=_say, stop=asked.is_set)
+        if asked.is_set():
+            _say("stopped")
 
     def _drive(self, env: ArmEnv, dataset: Dataset) -> int:
         return self._by_script(env, dataset) if self.device == "scripted" else self._by_hand(env, dataset)
@@ -262,6 +271,19 @@ def _terminable() -> Iterator[None]:
         yield
     finally:
         signal.signal(signal.SIGTERM, previous)
+
+
+@contextmanager
+def _asked_to_stop() -> Iterator[threading.Event]:
+    """An event that SIGINT and SIGTERM set: watching ends between two samples, never in the middle of a call."""
+    asked = threading.Event()
+    numbers = (signal.SIGINT, signal.SIGTERM)
+    previous = [signal.signal(number, lambda *_: asked.set()) for number in numbers]
+    try:
+        yield asked
+    finally:
+        for number, handler in zip(numbers, previous, strict=True):
+            signal.signal(number, handler)
 
 
 def _progress(quiet: bool) -> Progress:
