@@ -6,6 +6,7 @@ Knows messages, not robots; `ros_sensors.py` reads a robot's topics.
 from __future__ import annotations
 
 import array
+import atexit
 import os
 import threading
 import time
@@ -78,6 +79,7 @@ class Graph:
         self.executor.add_node(self.node)
         self._stopped = threading.Event()
         self._thread = threading.Thread(target=self._spin, name=name, daemon=True) if spin else None
+        atexit.register(self.close)  # an interpreter that ends under a spinning thread aborts
 
     def start(self) -> None:
         """Begin to run callbacks in the thread."""
@@ -101,6 +103,7 @@ class Graph:
         self.executor.shutdown()
         self.node.destroy_node()
         rclpy.try_shutdown(context=self._context)
+        atexit.unregister(self.close)
 
     def why_silent(self, topic: str, message_type: str) -> str:
         """Why nothing may have come on a sensor topic, as a clause: nobody publishes, another type, or QoS.

@@ -122,3 +122,13 @@ def test_fast_dds_takes_the_shipped_profile():
     )
     assert int(finished.stdout) >= 16 * 2**20
     assert "Error" not in finished.stderr
+
+
+def test_a_program_that_forgets_to_leave_the_graph_still_ends_well():
+    """An interpreter that ended under the spinning thread aborted: "terminate called without an active exception"."""
+    program = "from understudy.envs.arms.ros_common import Graph\ngraph = Graph('forgetful')\ngraph.start()\n"
+    environment = {**os.environ, "ROS_DOMAIN_ID": "58", "ROS_AUTOMATIC_DISCOVERY_RANGE": "LOCALHOST"}
+    finished = subprocess.run(
+        [sys.executable, "-c", program], env=environment, capture_output=True, text=True, check=False
+    )
+    assert (finished.returncode, finished.stderr) == (0, "")
