@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+import shutil
 import signal
 import threading
 import time
+from pathlib import Path
 
 import numpy as np
 import pytest
+import yaml
 
 pytest.importorskip("rclpy")
 pytest.importorskip("pybullet")
@@ -24,7 +27,7 @@ from trajectory_msgs.msg import JointTrajectory, JointTrajectoryPoint
 
 from understudy.envs.arms.arm import Command, Pose, Start
 from understudy.envs.arms.guard import Guard
-from understudy.envs.arms.robot import load_robot
+from understudy.envs.arms.robot import ROBOTS, load_robot
 from understudy.envs.arms.ros_arm import RosArm, step_trajectory
 from understudy.envs.arms.ros_common import to_time
 from understudy.envs.arms.ros_sim_arm import (
@@ -256,6 +259,32 @@ def _check_state(state: JointState) -> None:
     assert np.all(np.isnan(state.effort[7:]))
     stamp_ns = state.header.stamp.sec * 10**9 + state.header.stamp.nanosec
     assert 0 < time.time_ns() - stamp_ns < 2 * 10**9
+
+
+def test_a_robot_commanded_by_positions(domain: int, tmp_path: Path):
+    data = yaml.safe_load((ROBOTS / "panda.yaml").read_text())
+    data["ros"] |= {"command": "position", "command_topic": "/forward_position_controller/commands"}
+    data["ros"]["reset_service"] = RESET_SERVICE
+    shutil.copy(ROBOTS / "panda.urdf", tmp_path)
+    (tmp_path / "panda.yaml").write_text(yaml.safe_dump(data))
+    robot = load_robot(tmp_path / "panda.yaml")
+    process = SimArmProcess("--robot", str(tmp_path / "panda.yaml"), "--no-camera", "--seed", "2")
+    arm = RosArm(robot)
+    try:
+        arm.wait_until_ready(timeout_s=15.0)
+        goal = arm.reset(Start(robot.home))["joint_position"] + 0.1
+        for _ in range(10):
+            arm.send(Command(goal, 0.0, np.full(7, 0.1)))
+            arm.clock.sleep_until(arm.clock.now_ns() + 50_000_000)
+        assert arm.observe()["joint_position"] == pytest.approx(goal, abs=0.02)
+        assert arm.observe()["gripper_position"] == pytest.approx([0.0], abs=0.01)
+        arm.close()
+        code, printed = process.stop(signal.SIGINT)
+    finally:
+        arm.close()
+        process.close()
+    assert code == 0
+    assert "sim-arm stopped: 1 resets, 0 commands refused" in printed
 
 
 def test_it_leaves_with_0_on_sigterm(domain: int):
