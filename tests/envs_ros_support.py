@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-import itertools
+import fcntl
 import os
+import random
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -22,43 +24,48 @@ from trajectory_msgs.msg import JointTrajectory
 
 from understudy.envs.arms.robot import RobotDescription
 
-WORKER = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
-_DOMAINS = itertools.count(10 + 20 * (WORKER % 2))
+DOMAINS = range(10, 50)
 LIMIT_S = 20.0
 
 
 @contextmanager
 def own_domain() -> Iterator[int]:
-    """Put this process, and those it starts, on a ROS domain that no other test uses."""
-    domain = next(_DOMAINS)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("ROS_DOMAIN_ID", str(domain))
-        patch.setenv("ROS_AUTOMATIC_DISCOVERY_RANGE", "LOCALHOST")
-        yield domain
+    """Put this process, and those it starts, on a ROS domain that no other test uses, not even of another run."""
+    for domain in random.sample(DOMAINS, len(DOMAINS)):
+        with (Path(tempfile.gettempdir()) / f"understudy-test-domain-{domain}").open("w") as claim:
+            try:
+                fcntl.flock(claim, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:  # in use
+                continue
+            with pytest.MonkeyPatch.context() as patch:
+                patch.setenv("ROS_DOMAIN_ID", str(domain))
+                patch.setenv("ROS_AUTOMATIC_DISCOVERY_RANGE", "LOCALHOST")
+                yield domain
+            return
+    raise RuntimeError(f"all ROS domains of {DOMAINS} are in use")
 
 
-def shared_memory() -> set[Path]:
-    return set(Path("/dev/shm").glob("*fastdds_*")) | set(Path("/dev/shm").glob("*fastrtps_*"))
+def shared_memory_of(process: Path) -> set[Path]:
+    """Fast DDS's files in shared memory that a process (its folder in /proc) has mapped or open."""
+    try:
+        words = set((process / "maps").read_text().split())
+        words |= {str(link.readlink()) for link in (process / "fd").iterdir()}
+    except OSError:  # that process has ended
+        return set()
+    return {Path(word) for word in words if word.startswith("/dev/shm/") and "fast" in word}
 
 
-def remove_abandoned(before: set[Path]) -> None:
-    """Remove what killed participants left in shared memory since `before`, and no process has mapped."""
-    mapped = ""
-    for maps in Path("/proc").glob("[0-9]*/maps"):
-        try:
-            mapped += maps.read_text()
-        except OSError:  # that process has ended
-            continue
-    for path in shared_memory() - before:
-        if path.name not in mapped:
-            path.unlink(missing_ok=True)
+def remove_abandoned(files: set[Path]) -> None:
+    """Remove those files of a killed participant that nobody else uses."""
+    used = set().union(*(shared_memory_of(process) for process in Path("/proc").glob("[0-9]*")))
+    for path in files - used:
+        path.unlink(missing_ok=True)
 
 
 class SimArmProcess:
     """`understudy sim-arm`, as a user runs it, on this process's domain; ready when made."""
 
     def __init__(self, *arguments: str) -> None:
-        self._before = shared_memory()
         self.process = subprocess.Popen(
             [sys.executable, "-m", "understudy", "sim-arm", *arguments],
             env={**os.environ, "OMP_NUM_THREADS": "1"},
@@ -72,6 +79,7 @@ class SimArmProcess:
             line = self.process.stdout.readline()
             assert line, f"sim-arm ended before it was ready: {self.heard}"
             self.heard.append(line)
+        self._files = shared_memory_of(Path(f"/proc/{self.process.pid}"))
 
     def stop(self, number: int) -> tuple[int, str]:
         """Send a signal and return the exit code and everything it printed."""
@@ -83,7 +91,7 @@ class SimArmProcess:
         if self.process.poll() is None:
             self.process.kill()
         self.process.communicate()
-        remove_abandoned(self._before)
+        remove_abandoned(self._files)
 
 
 class PlainNode:

@@ -206,8 +206,10 @@ def test_a_latched_old_joint_state_reads_as_old(driver: PlainNode, robot):
         arm.close()
 
 
-def test_waiting_in_vain_says_what_is_the_matter(driver: PlainNode, robot, arm: RosArm):
-    with pytest.raises(ArmFault, match=rf"nobody publishes {robot.ros.joint_states.topic} \(on ROS_DOMAIN_ID 1"):
+def test_waiting_in_vain_says_what_is_the_matter(domain: int, driver: PlainNode, robot, arm: RosArm):
+    with pytest.raises(
+        ArmFault, match=rf"nobody publishes {robot.ros.joint_states.topic} \(on ROS_DOMAIN_ID {domain}\)"
+    ):
         arm.wait_until_ready(timeout_s=0.05)
     driver.node.create_publisher(String, robot.ros.poses["object"].topic, 1)
     wait_until(lambda: arm._graph.node.count_publishers(robot.ros.poses["object"].topic), "discovery")
