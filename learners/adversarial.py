@@ -35,6 +35,7 @@ from understudy.envs.arm_env import ArmEnv
 from understudy.errors import InputError, unknown_name
 from understudy.learners.features import FeatureConfig, plan_features
 from understudy.learners.policies import ChunkMLP, ChunkMLPConfig, as_batch
+from understudy.learners.threads import one_thread
 
 ALGORITHMS = ("gail", "airl")
 Log = Callable[[dict[str, float]], None]
@@ -86,6 +87,7 @@ class AdversarialConfig:
             )
 
 
+@one_thread()
 def train_adversarial(
     algorithm: Literal["gail", "airl"] | str,
     episodes: Sequence[Episode],
@@ -311,7 +313,7 @@ def _make_policy(episodes: Sequence[Episode], config: AdversarialConfig) -> Chun
         key: torch.from_numpy(np.concatenate([episode.observations[key] for episode in episodes]).astype(np.float32))
         for key in policy.shapes
     }
-    policy.standardise.fit(policy.features(stacked))
+    policy.fit_inputs(policy.features(stacked))
     return policy.requires_grad_(False)
 
 

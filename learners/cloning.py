@@ -23,6 +23,7 @@ from understudy.datasets.schema import ActionSpec
 from understudy.errors import InputError
 from understudy.learners.features import FeatureConfig, plan_features, turns_with_scene
 from understudy.learners.policies import ChunkMLP, ChunkMLPConfig
+from understudy.learners.threads import one_thread
 
 LOG_EVERY = 100
 Log = Callable[[dict[str, float]], None]
@@ -71,6 +72,7 @@ class BCConfig:
             raise InputError(f"Behavioral cloning: ema must lie in [0, 1), got {self.ema}.")
 
 
+@one_thread()
 def train_bc(episodes: Sequence[Episode], config: BCConfig = BCConfig(), log: Log | None = None) -> ChunkMLP:
     """Clone the demonstrator of `episodes`.
 
@@ -90,7 +92,7 @@ def train_bc(episodes: Sequence[Episode], config: BCConfig = BCConfig(), log: Lo
         windows = spin(windows, spec, config.spins, rng)
     training, validation = _split(windows, len(episodes), config.validation, rng)
     data = _Data(policy, windows)
-    policy.standardise.fit(data.features[training])
+    policy.fit_inputs(data.features[training])
     inputs = policy.standardise(data.features)
     average = copy.deepcopy(policy.head)
     optimiser = _make_optimiser(policy.head, config)

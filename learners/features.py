@@ -20,6 +20,14 @@ from understudy.errors import InputError, unknown_name
 NEAR_M = 1e-3
 """Directions fade out below this distance, where they would be noise: v / (|v| + NEAR_M)."""
 
+POSITION_FLOOR = 5e-3
+ROTATION_FLOOR = 0.2
+"""Smallest spread a feature is standardised by (m and m/s; entries of a rotation matrix, so about 11 degrees).
+
+A tool that is always held straight hardly tilts in training: standardised by that, a tilt of one degree would look
+like nothing ever seen, and the policy is lost. With this floor it is what it is, a small number.
+"""
+
 Kind = Literal["offset", "direction", "height", "value", "rotation", "relative_rotation"]
 Shapes = Mapping[str, tuple[int, ...]]
 """Observation key -> shape of one observation."""
@@ -131,6 +139,12 @@ def plan_from_list(data: Sequence[Mapping[str, Any]]) -> tuple[Feature, ...]:
             raise unknown_name("kind of feature", str(feature.kind), _COMPUTE)
         plan.append(feature)
     return tuple(plan)
+
+
+def std_floor(plan: Iterable[Feature]) -> Tensor:
+    """(F,) the smallest spread that each feature is standardised by."""
+    floors = {"rotation": ROTATION_FLOOR, "relative_rotation": ROTATION_FLOOR}
+    return torch.tensor([floors.get(feature.kind, POSITION_FLOOR) for feature in plan for _ in range(feature.size)])
 
 
 class Features(nn.Module):

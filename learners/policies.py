@@ -23,13 +23,11 @@ from torch import Tensor, nn
 from understudy.datasets.schema import ActionSpec
 from understudy.envs.policy import ChunkPlayer, ObservationDict
 from understudy.errors import InputError, unknown_name
-from understudy.learners.features import Feature, Features, Shapes, plan_as_list, plan_from_list, used_keys
+from understudy.learners.features import Feature, Features, Shapes, plan_as_list, plan_from_list, std_floor, used_keys
 
 POLICY_FILE = "policy.json"
 WEIGHTS_FILE = "policy.safetensors"
 POLICY_SCHEMA_VERSION = 1
-STD_FLOOR = 5e-3
-"""A feature that hardly varied in training is not blown up: its spread counts as at least this much."""
 CLIP = 5.0
 """Standardised features are kept within this many standard deviations."""
 
@@ -62,10 +60,10 @@ class Standardise(nn.Module):
         self.register_buffer("mean", torch.zeros(size))
         self.register_buffer("std", torch.ones(size))
 
-    def fit(self, features: Tensor) -> None:
-        """Take mean and spread from training features (M, F)."""
+    def fit(self, features: Tensor, floor: Tensor) -> None:
+        """Take mean and spread from training features (M, F); a spread counts as at least its floor (F,)."""
         self.mean.copy_(features.mean(0))
-        self.std.copy_(features.std(0, correction=0).clamp(min=STD_FLOOR))
+        self.std.copy_(torch.maximum(features.std(0, correction=0), floor))
 
     def forward(self, features: Tensor) -> Tensor:
         """Features (..., F) to the same shape."""
@@ -149,6 +147,10 @@ class ChunkMLP(ChunkPolicy):
         mask = torch.zeros(spec.size, dtype=torch.bool)
         mask[list(self.switches)] = True
         self.register_buffer("is_switch", mask, persistent=False)
+
+    def fit_inputs(self, features: Tensor) -> None:
+        """Standardise by training features (M, F)."""
+        self.standardise.fit(features, std_floor(self.features.plan))
 
     def inputs(self, observations: Mapping[str, Tensor]) -> Tensor:
         """Standardised features (B, F): what the network sees, the same for a step whatever the weights."""

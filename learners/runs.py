@@ -233,17 +233,20 @@ def require_free(path: Path) -> None:
         raise InputError(f"{path} exists and is not empty; give another --out, or remove it first.")
 
 
-def read_demonstrations(path: str | Path, task: str | None = None) -> tuple[Dataset, list[Episode]]:
+def read_demonstrations(
+    path: str | Path, task: str | None = None, robot: str | None = None
+) -> tuple[Dataset, list[Episode]]:
     """A dataset and those of its episodes to learn from: all that nobody judged a failure.
 
     Raises:
-        DatasetError: it cannot be read, is of another task than asked for, or holds nothing to learn from.
+        DatasetError: it cannot be read, is of another task or robot than asked for, or holds nothing to learn from.
     """
     dataset = Dataset.open(path)
-    if task is not None and dataset.task != task:
-        raise DatasetError(
-            f"{path} holds demonstrations of task {dataset.task!r}, and {task!r} was asked for; give a dataset of it."
-        )
+    for word, asked, held in (("task", task, dataset.task), ("robot", robot, dataset.robot)):
+        if asked is not None and asked != held:
+            raise DatasetError(
+                f"{path} holds demonstrations of {word} {held!r}, and {asked!r} was asked for; give a dataset of it."
+            )
     episodes = [episode for episode in dataset.episodes(images=False) if episode.info.success is not False]
     if not episodes:
         raise DatasetError(

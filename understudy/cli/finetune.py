@@ -1,0 +1,87 @@
+"""`understudy finetune`: improve a trained policy with reinforcement learning, and keep the better of the two."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Annotated
+
+import tyro
+
+from understudy.cli.train import progress_bar
+from understudy.envs.randomization import load_randomization
+from understudy.errors import InputError
+from understudy.learners.evaluate import Setting
+from understudy.learners.finetune import FinetuneConfig, Verdict, finetune, judge
+from understudy.learners.policies import ChunkMLP, load_policy, save_policy
+from understudy.learners.runs import Run, require_free
+
+__all__ = ["Finetune"]
+
+VERDICT = "verdict.json"
+CANDIDATE = "candidate"
+
+
+@dataclass(frozen=True)
+class Finetune:
+    """Improve a trained policy with RL under domain randomization, and keep the better of the two.
+
+    A correction is learned on top of the frozen policy, which starts at zero. At the end both are judged on held-out
+    seeds; the run holds the better one, and says which it is (the other result lies in its folder `candidate`).
+
+    Example:
+        understudy finetune runs/bc --algo ppo --randomize default --out runs/finetuned
+        understudy finetune runs/bc --randomize hard --steps 200000 --scale 0.2 --out runs/tuned-hard
+    """
+
+    start: tyro.conf.Positional[Path]
+    """Folder of the run to start from."""
+    out: Path
+    """Folder of the new run."""
+    config: Annotated[FinetuneConfig, tyro.conf.arg(name="")] = field(default_factory=FinetuneConfig)
+    randomize: str = "default"
+    """Physics to train and judge in: none, mild, default, hard, or a YAML file."""
+    task: str | None = None
+    """Refuse a run of another task."""
+    json: bool = False
+    """Print one JSON object at the end, for programs."""
+
+    def run(self) -> int:
+        require_free(self.out)
+        parent, clone = Run.open(self.start), load_policy(self.start)
+        if not isinstance(clone, ChunkMLP):
+            raise InputError(
+                f"{self.start} is fine-tuned already; start from the run it came from ({parent.config.parent})."
+            )
+        if self.task is not None and parent.config.task != self.task:
+            raise InputError(f"{self.start} was trained on {parent.config.task!r}, and {self.task!r} was asked for.")
+        setting = Setting(parent.config.task, parent.config.robot, load_randomization(self.randomize))
+        record = parent.config.child(f"finetune-{self.config.algo}", self.config, self.config.seed, self.start)
+        record = dataclasses.replace(record, options={**record.options, "randomize": self.randomize})
+        run = Run.create(self.out, record)
+        with progress_bar("fine-tuning", self.config.steps, quiet=self.json) as advance:
+
+            def log(row: dict[str, float]) -> None:
+                run.log(row)
+                advance(int(row["step"]))
+
+            tuned = finetune(clone, setting, self.config, log)
+        with progress_bar("judging", 2 * self.config.judge_episodes, quiet=self.json) as advance:
+            better, verdict = judge(clone, tuned, setting, self.config, advance)
+        save_policy(better, run.path)
+        (run.path / CANDIDATE).mkdir()
+        save_policy(tuned, run.path / CANDIDATE)
+        run.write_statistics(parent.statistics())
+        return self._report(run, verdict)
+
+    def _report(self, run: Run, verdict: Verdict) -> int:
+        facts = verdict.as_dict()
+        (run.path / VERDICT).write_text(json.dumps(facts, indent=2) + "\n")
+        if self.json:
+            print(json.dumps({"run": str(run.path), "kept": verdict.kept, "verdict": facts}))
+        else:
+            print(f"{run.path}: {verdict.sentence()}")
+            print(f"Next: understudy evaluate {run.path} --task {run.config.task} --suite randomized")
+        return 0
