@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-import itertools
+import fcntl
 import json
 import os
+import random
+import subprocess
+import tempfile
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -19,9 +23,22 @@ from std_msgs.msg import Bool, Float64MultiArray, String
 from trajectory_msgs.msg import JointTrajectory
 
 ROOT = Path(__file__).resolve().parents[1]
-WORKER = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
-DOMAINS = itertools.count(60 + 20 * (WORKER % 2))
+DOMAINS = range(60, 100)
 COMMANDS = "/joint_trajectory_controller/joint_trajectory"
+
+
+@contextmanager
+def own_domain() -> Iterator[int]:
+    """A domain that no other test uses, not even of another run on this machine: a locked file claims it."""
+    for domain in random.sample(DOMAINS, len(DOMAINS)):
+        with (Path(tempfile.gettempdir()) / f"understudy-test-domain-{domain}").open("w") as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:  # in use
+                continue
+            yield domain
+            return
+    raise RuntimeError(f"all ROS domains of {DOMAINS} are in use")
 
 
 def environment(domain: int) -> dict[str, str]:
@@ -35,22 +52,25 @@ def environment(domain: int) -> dict[str, str]:
     }
 
 
-def shared_memory() -> set[Path]:
-    """Fast DDS's files in shared memory."""
-    return set(Path("/dev/shm").glob("*fastdds_*"))
+def shared_memory_of(pid: int) -> set[Path]:
+    """Fast DDS's files in shared memory that a process has mapped or open."""
+    try:
+        words = set(Path(f"/proc/{pid}/maps").read_text().split())
+        words |= {str(link.readlink()) for link in Path(f"/proc/{pid}/fd").iterdir()}
+    except OSError:  # that process has ended
+        return set()
+    return {Path(word) for word in words if word.startswith("/dev/shm/") and "fast" in word}
 
 
-def remove_abandoned(before: set[Path]) -> None:
-    """Remove what killed participants left in shared memory since `before`, and nobody has open."""
-    mapped = ""
-    for maps in Path("/proc").glob("[0-9]*/maps"):
-        try:
-            mapped += maps.read_text()
-        except OSError:  # that process has ended
-            continue
-    for path in shared_memory() - before:
-        if path.name not in mapped:
-            path.unlink(missing_ok=True)
+def kill(process: subprocess.Popen[str]) -> None:
+    """SIGKILL, and remove the shared memory it leaves that no other process uses (a leftover slows later tests)."""
+    left = shared_memory_of(process.pid)
+    process.kill()
+    process.wait()
+    for other in Path("/proc").glob("[0-9]*"):
+        left -= shared_memory_of(int(other.name))
+    for path in left:
+        path.unlink(missing_ok=True)
 
 
 class Listener:

@@ -174,6 +174,11 @@ class RosArm:
             self.clock.sleep_until(self.clock.now_ns() + round(POLL_S * 1e9))
 
     @property
+    def listened_to(self) -> bool:
+        """Whether a controller has subscribed to the commands; discovery may take some seconds."""
+        return bool(self._commands.get_subscription_count() > 0)
+
+    @property
     def refused(self) -> dict[str, int]:
         """Topic -> messages that could not be used so far."""
         return {topic: refusals.count for topic, refusals in self._sensors.refuser.refused.items()}

@@ -12,10 +12,11 @@ if TYPE_CHECKING:
 
 
 @pytest.fixture
-def domain() -> int:
-    from deploy_ros_support import DOMAINS
+def domain() -> Iterator[int]:
+    from deploy_ros_support import own_domain
 
-    return next(DOMAINS)
+    with own_domain() as number:
+        yield number
 
 
 @pytest.fixture

@@ -18,7 +18,16 @@ from understudy.deploy.skill import load_skill
 from understudy.envs.arms.clock import MonotonicClock
 
 
-class StallingNode(DeployNode):
+class PatientNode(DeployNode):
+    def wait_for_listener(self) -> None:
+        """Discovery takes 0.6 s, and 3.7 s in one of ten cases: a test must not depend on it."""
+        publishers = (self._states, self._episodes, self._requested, self._diagnostics)
+        while not all(publisher.get_subscription_count() for publisher in publishers):
+            time.sleep(0.02)
+        time.sleep(0.2)
+
+
+class StallingNode(PatientNode):
     def tell_tick(self, tick: Tick) -> None:
         super().tell_tick(tick)
         if tick.index == 40:
@@ -28,11 +37,12 @@ class StallingNode(DeployNode):
 def main(path: Path, mode: str) -> int:
     arm = TinyArm()
     arm.clock = MonotonicClock()
-    if mode == "silent":
-        arm.silent_after_ns = arm.clock.now_ns() + 1_000_000_000
     skill = load_skill(path)
     with StopSignals() as signals:
-        node = (StallingNode if mode == "stall" else DeployNode)(skill.manifest, signals, "/task_done")
+        node = (StallingNode if mode == "stall" else PatientNode)(skill.manifest, signals, "/task_done")
+        node.wait_for_listener()
+        if mode == "silent":
+            arm.silent_after_ns = arm.clock.now_ns() + 1_000_000_000
         runner = SkillRunner(arm, skill)
         node.watch(runner, arm.hold)
         config = DeployConfig(success_topic="/task_done", reset_service="/reset" if mode == "reset" else None)

@@ -18,7 +18,7 @@ import yaml
 pytest.importorskip("rclpy")
 pytest.importorskip("pybullet")
 
-from deploy_ros_support import COMMANDS, Listener, environment, remove_abandoned, shared_memory
+from deploy_ros_support import COMMANDS, Listener, environment, kill
 from deploy_support import FIELDS, PANDA, manifest, write_tiny
 
 from understudy.envs.arms.robot import ROBOTS
@@ -33,7 +33,6 @@ Start = Callable[..., "subprocess.Popen[str]"]
 @pytest.fixture
 def start(domain: int) -> Iterator[Start]:
     """Start an `understudy` command; whatever still runs at the end is killed."""
-    before = shared_memory()
     running: list[subprocess.Popen[str]] = []
 
     def begin(*arguments: str | Path) -> subprocess.Popen[str]:
@@ -50,9 +49,8 @@ def start(domain: int) -> Iterator[Start]:
     yield begin
     for process in running:
         if process.poll() is None:
-            process.kill()
+            kill(process)
         process.communicate()
-    remove_abandoned(before)
 
 
 @pytest.fixture
@@ -96,7 +94,7 @@ def test_a_deployment_moves_the_arm_within_its_limits_and_reports(
 ) -> None:
     report = tmp_path / "report.json"
     process = start(
-        "deploy", skill(tmp_path, 30), "--robot", panda, "--episodes", "2",
+        "deploy", skill(tmp_path, 60), "--robot", panda, "--episodes", "2",
         "--reset-service", "/sim_arm/reset", "--success-topic", "/sim_arm/success", "--out", report,
     )  # fmt: skip
     out, err = process.communicate(timeout=60)
@@ -108,7 +106,7 @@ def test_a_deployment_moves_the_arm_within_its_limits_and_reports(
     ]
     assert "0 of 2 succeeded, 0% (95% interval 0% to 66%, Wilson)" in out
     commands = positions(listener)
-    assert len(commands) >= 40  # of 60 and some holds; the first go out before this listener is matched
+    assert len(commands) >= 40  # of 120; a plain listener may be matched seconds later than the arm
     assert np.all((commands >= PANDA.joint_array("lower")) & (commands <= PANDA.joint_array("upper")))
     assert np.ptp(commands, axis=0).max() > 0.1
     assert all(list(m.joint_names) == list(PANDA.joint_names) for _, m in listener.heard[COMMANDS])
@@ -119,13 +117,13 @@ def test_a_deployment_moves_the_arm_within_its_limits_and_reports(
 def test_shadow_mode_puts_no_command_on_the_graph(
     sim_arm: subprocess.Popen[str], start: Start, listener: Listener, panda: Path, tmp_path: Path
 ) -> None:
-    process = start("deploy", skill(tmp_path, 30), "--robot", panda, "--shadow", "--json")
+    process = start("deploy", skill(tmp_path, 110), "--robot", panda, "--shadow", "--json")
     out, err = process.communicate(timeout=60)
     assert process.returncode == 0, err
     assert listener.heard[COMMANDS] == []
     assert len(listener.heard["/understudy/requested_action"]) > 20
     outcome = json.loads(out)["episodes"][0]["outcome"]
-    assert outcome["steps"] == 30
+    assert outcome["steps"] == 110
     assert outcome["deviation"]["action_mean"]["y"] == pytest.approx(0.006, abs=2e-3)
 
 
@@ -134,7 +132,7 @@ def test_when_the_arms_process_is_killed_the_node_holds_and_says_so(
 ) -> None:
     process = start("deploy", skill(tmp_path, 2000), "--robot", panda)
     listener.wait(lambda: len(listener.heard["/understudy/requested_action"]) > 20)
-    sim_arm.kill()
+    kill(sim_arm)
     killed_at = time.monotonic()
     listener.wait(lambda: listener.states[-1].startswith("holding"))
     told_at = listener.heard["/understudy/state"][-1][0]
@@ -153,6 +151,7 @@ def test_when_the_arms_process_is_killed_the_node_holds_and_says_so(
     assert not np.any(held[-1].points[0].velocities)
 
 
+@pytest.mark.slow  # test_ros_node.py has signals without the simulator
 def test_ctrl_c_brings_the_arm_to_rest_before_the_process_ends(
     sim_arm: subprocess.Popen[str], start: Start, listener: Listener, panda: Path, tmp_path: Path
 ) -> None:

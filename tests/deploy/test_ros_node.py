@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from deploy_ros_support import Listener, environment
+from deploy_ros_support import Listener, environment, kill
 from deploy_support import manifest, write_tiny
 
 pytestmark = pytest.mark.ros
@@ -43,7 +43,7 @@ def start(domain: int, tmp_path: Path) -> Iterator[Callable[..., subprocess.Pope
     yield begin
     for process in running:
         if process.poll() is None:
-            process.kill()
+            kill(process)
         process.communicate()
 
 

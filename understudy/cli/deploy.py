@@ -117,7 +117,7 @@ def _run_on_graph(
         try:
             runner = SkillRunner(arm, skill, config.runner)
             node.watch(runner, arm.hold)
-            _wait_for_arm(arm, keys, signals, config.ready_s)
+            _wait_for_arm(arm, keys, signals, config)
             report, problem = deploy(runner, arm.clock, node, config, _say)
         finally:
             arm.close()
@@ -126,22 +126,31 @@ def _run_on_graph(
         return report, problem, code
 
 
-def _wait_for_arm(arm: RosArm, keys: tuple[str, ...], signals: StopSignals, timeout_s: float) -> None:
-    """Wait for the arm's first observations, or until somebody stops it.
+def _wait_for_arm(arm: RosArm, keys: tuple[str, ...], signals: StopSignals, config: DeployConfig) -> None:
+    """Wait for the arm's first observations and for its controller to listen, or until somebody stops it.
 
     Raises:
         ArmFault: it took too long; names the topics and what is the matter with them.
     """
     sensed = tuple(key for key in keys if not key.startswith("tool_"))
-    for attempts_left in reversed(range(max(1, round(timeout_s / WAIT_SLICE_S)))):
+    end_ns = arm.clock.now_ns() + round(config.ready_s * 1e9)
+    while signals.why is None:
+        late = arm.clock.now_ns() >= end_ns
         try:
             arm.wait_until_ready(sensed, WAIT_SLICE_S)
-            return
         except ArmFault:
-            if signals.why is not None:
-                return
-            if attempts_left == 0:
+            if late:
                 raise
+            continue
+        if arm.listened_to or config.runner.shadow:
+            return
+        if late:
+            topic = arm.describe().ros.command_topic
+            raise ArmFault(
+                f"Nobody has listened on {topic} for {config.ready_s:g} s: start and activate the arm's controller, "
+                "or correct `ros.command_topic` in the robot's file."
+            )
+        arm.clock.sleep_until(arm.clock.now_ns() + round(WAIT_SLICE_S * 1e9 / 10))
 
 
 def _say(line: str) -> None:
