@@ -42,9 +42,10 @@ class Export:
             print(json.dumps({"skill": str(path), "bytes": path.stat().st_size, **manifest.model_dump(mode="json")}))
             return 0
         rates = [f"{item.successes}/{item.episodes} {item.suite}" for item in manifest.evaluations]
+        measured = ", ".join(rates) or "nothing yet"
         print(
-            f"{path}: {manifest.task} on {manifest.robot.name} by {manifest.learner}, "
-            f"{path.stat().st_size / 1e6:.2f} MB, looks every {manifest.execute} control periods; measured: {', '.join(rates) or 'nothing yet'}"
+            f"{path}: {manifest.task} by {manifest.learner}, {path.stat().st_size / 1e6:.2f} MB, "
+            f"looks every {manifest.execute} control periods; measured: {measured}"
         )
         print(f"Next: understudy deploy {path} --robot {manifest.robot.name} --shadow")
         return 0
