@@ -155,8 +155,10 @@ class _Show:
         for run, task, suite in (
             ("bc", "lift", "nominal"),
             ("bc", "lift", "randomized"),
+            ("bc", "lift", "unseen"),
             ("finetuned", "lift", "nominal"),
             ("finetuned", "lift", "randomized"),
+            ("finetuned", "lift", "unseen"),
             ("gail", "reach", "nominal"),
             ("airl", "reach", "nominal"),
         ):
