@@ -53,9 +53,14 @@ def draw(seed: int = 0, batch: int = 32) -> dict[str, torch.Tensor]:
 def test_moving_the_whole_scene_sideways_changes_nothing() -> None:
     features = Features(plan_features(SHAPES, TURNING))
     here, shift = draw(), torch.tensor([0.3, -0.2, 0.0])
-    there = {key: value + shift if key.endswith("_position") and value.shape[1] == 3 else value for key, value in here.items()}
+    there = {
+        key: value + shift if key.endswith("_position") and value.shape[1] == 3 else value
+        for key, value in here.items()
+    }
     torch.testing.assert_close(features(there), features(here), atol=1e-5, rtol=1e-4)
-    up = {key: value + torch.tensor([0.0, 0.0, 0.1]) if key == "tool_position" else value for key, value in here.items()}
+    up = {
+        key: value + torch.tensor([0.0, 0.0, 0.1]) if key == "tool_position" else value for key, value in here.items()
+    }
     assert not torch.allclose(features(up), features(here))
 
 
