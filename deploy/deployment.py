@@ -6,6 +6,7 @@ that it runs in tests on virtual time.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Protocol
@@ -15,6 +16,7 @@ from understudy.deploy.report import DeploymentReport, EpisodeReport
 from understudy.deploy.runner import NORMAL, Ending, Outcome, RunnerConfig, SkillRunner, Tick
 from understudy.deploy.skill import SkillManifest
 from understudy.envs.arms.clock import Clock
+from understudy.envs.arms.robot import require_ros_name
 from understudy.errors import ArmFault, InputError
 
 SETTLE_S = 0.1
@@ -46,7 +48,9 @@ class DeployConfig:
                 f"Deploy: {self.episodes} episodes need --reset-service, which prepares the scene between them; "
                 "or run one episode at a time."
             )
-        if not self.ready_s > 0:
+        require_ros_name(self.reset_service, "--reset-service")
+        require_ros_name(self.success_topic, "--success-topic")
+        if not (math.isfinite(self.ready_s) and self.ready_s > 0):
             raise InputError(f"Deploy: ready_s must be a positive number of seconds, got {self.ready_s}.")
 
 

@@ -99,6 +99,11 @@ class DeployNode:
         self._watchdog = runner.watchdog
         self._emergency_hold = None if runner.config.shadow else emergency_hold
 
+    @property
+    def recorded(self) -> bool:
+        """Whether somebody has subscribed to what the skill asks for and to the episodes."""
+        return self._requested.get_subscription_count() > 0 and self._episodes.get_subscription_count() > 0
+
     # what the deployment asks (deployment.Front)
 
     def stop_asked(self) -> str | None:

@@ -29,7 +29,7 @@ Vector = NDArray[np.float64]
 
 LEAD_PERIODS = 0.25
 """A point is due this much later than the next command, so that a command that comes a little late meets motion."""
-UNHEARD_S = 1.0
+UNHEARD_S = 5.0
 """Commands that nobody has subscribed to for this long are a fault; before that, discovery may be under way."""
 HOLD_AT_SENT_RAD = 0.05
 """An arm this near to what it was sent last is held there, not where it sags to."""

@@ -178,3 +178,14 @@ def test_another_robot_is_refused_before_the_graph_is_joined(start: Start, tmp_p
     _, err = process.communicate(timeout=60)
     assert process.returncode == 2
     assert "joint names differ: joint 1 is 'panda_joint1' in the skill, 'lbr_iiwa_joint_1' on the robot" in err
+
+
+def test_asked_to_be_recorded_it_moves_nothing_until_somebody_records(
+    sim_arm: subprocess.Popen[str], start: Start, panda: Path, tmp_path: Path
+) -> None:
+    process = start("deploy", skill(tmp_path, 60), "--robot", panda, "--recorded", "--ready-s", "6")
+    out, err = process.communicate(timeout=60)
+    assert process.returncode == 2
+    assert "start `understudy record TASK --watch`" in err
+    assert "Traceback" not in err
+    assert out == ""

@@ -21,7 +21,7 @@ from rich.text import Text
 
 from understudy.datasets.checks import LEVELS, Report, as_dict, check_dataset
 from understudy.datasets.store import Dataset, Summary
-from understudy.errors import DatasetError
+from understudy.errors import DatasetError, InputError, unknown_name
 
 __all__ = ["DatasetCheck", "DatasetDrop", "DatasetInfo", "DatasetRepair", "DatasetRestore"]
 
@@ -146,6 +146,7 @@ class DatasetDrop:
 
     def run(self) -> int:
         dataset = Dataset.open(self.directory)
+        _require_known("episode", self.ids, dataset.ids)
         for id in self.ids:
             dataset.drop(id)
             print(f"dropped {id}")
@@ -167,10 +168,20 @@ class DatasetRestore:
 
     def run(self) -> int:
         dataset = Dataset.open(self.directory)
+        _require_known("dropped episode", self.ids, dataset.dropped)
         for id in self.ids:
             dataset.restore(id)
             print(f"restored {id}")
         return 0
+
+
+def _require_known(kind: str, ids: tuple[str, ...], known: tuple[str, ...]) -> None:
+    """Refuse all when one is unknown, before any is moved."""
+    if not ids:
+        raise InputError(f"Name at least one {kind} by its id.")
+    for id in ids:
+        if id not in known:
+            raise unknown_name(kind, id, known)
 
 
 def _facts(dataset: Dataset) -> tuple[dict[str, Any], list[str]]:

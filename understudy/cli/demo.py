@@ -49,14 +49,15 @@ class Sizes:
 
     lift_episodes: int
     reach_episodes: int
-    adversarial_steps: int
+    gail_steps: int
+    airl_steps: int
     finetune_steps: int
     evaluation_episodes: int
     ros_episodes: int
 
 
-FULL = Sizes(50, 20, 10_240, 40_960, 100, 20)
-SHORT = Sizes(50, 20, 2_048, 4_096, 20, 3)
+FULL = Sizes(50, 20, 20_480, 10_240, 40_960, 100, 20)
+SHORT = Sizes(50, 20, 2_048, 2_048, 4_096, 20, 3)
 
 
 @dataclass(frozen=True)
@@ -142,8 +143,8 @@ class _Show:
 
     def adversarial(self) -> None:
         """GAIL and AIRL, short."""
-        for learner in ("gail", "airl"):
-            self.command(f"train {learner} datasets/reach --out runs/{learner} --steps {self.sizes.adversarial_steps}")
+        for learner, steps in (("gail", self.sizes.gail_steps), ("airl", self.sizes.airl_steps)):
+            self.command(f"train {learner} datasets/reach --out runs/{learner} --steps {steps}")
 
     def finetune(self) -> None:
         """Residual PPO on the frozen clone."""
@@ -180,7 +181,7 @@ class _Show:
         with self.background(arm, "sim-arm ready", ros), self.background(watch, "watching", ros) as recorder:
             self.command(
                 f"deploy lift.skill --robot panda --episodes {episodes} --reset-service /sim_arm/reset "
-                "--success-topic /sim_arm/success --out results/ros.json",
+                "--success-topic /sim_arm/success --recorded --out results/ros.json",
                 ros,
             )
             self.finish(recorder, watch)

@@ -15,17 +15,20 @@ from understudy.deploy.deployment import DeployConfig, deploy
 from understudy.deploy.runner import RunnerConfig, SkillRunner
 from understudy.deploy.skill import Skill, check_robot, load_skill
 from understudy.envs.arms.robot import RobotDescription, load_robot
-from understudy.errors import ArmFault
+from understudy.errors import ArmFault, InputError
 
 if TYPE_CHECKING:
     from understudy.deploy.report import DeploymentReport
-    from understudy.deploy.ros_node import StopSignals
+    from understudy.deploy.ros_node import DeployNode, StopSignals
+    from understudy.envs.arms.clock import Clock
     from understudy.envs.arms.ros_arm import RosArm
 
 __all__ = ["Deploy"]
 
 WAIT_SLICE_S = 0.5
 """Between looks whether somebody wants to stop, while waiting for the arm."""
+RECORDER_SETTLE_S = 0.5
+"""A recorder found by us may need this long to have found us too."""
 
 _RUNNER = RunnerConfig()
 _DEPLOY = DeployConfig()
@@ -64,6 +67,8 @@ class Deploy:
     """Accept a robot whose limits are narrower than the skill's; the Guard will cut its motions."""
     ready_s: float = _DEPLOY.ready_s
     """How long to wait for the arm's first observations, s."""
+    recorded: bool = False
+    """Begin only when a recorder watches (understudy record TASK --watch), so that it misses nothing."""
     out: Path | None = None
     """Write the report here, as JSON."""
     json: bool = False
@@ -74,7 +79,7 @@ class Deploy:
         config = self._config(robot.ros.reset_service)
         skill = load_skill(self.skill)
         check_robot(skill.manifest, robot, allow_narrower_limits=self.allow_narrower_limits)
-        report, problem, code = _run_on_graph(skill, robot, config)
+        report, problem, code = _run_on_graph(skill, robot, config, self.recorded)
         self._show(report)
         if problem is not None:
             print(f"error: {problem}", file=sys.stderr)
@@ -103,7 +108,7 @@ class Deploy:
 
 
 def _run_on_graph(
-    skill: Skill, robot: RobotDescription, config: DeployConfig
+    skill: Skill, robot: RobotDescription, config: DeployConfig, recorded: bool
 ) -> tuple[DeploymentReport, str | None, int]:
     """Run the deployment on ROS 2 and leave the graph: hold (done by then), arm, node."""
     from understudy.deploy.ros_node import DeployNode, StopSignals
@@ -118,12 +123,31 @@ def _run_on_graph(
             runner = SkillRunner(arm, skill, config.runner)
             node.watch(runner, arm.hold)
             _wait_for_arm(arm, keys, signals, config)
+            if recorded:
+                _wait_for_recorder(node, arm.clock, signals, config.ready_s)
             report, problem = deploy(runner, arm.clock, node, config, _say)
         finally:
             arm.close()
             node.close()
         code = 130 if signals.why is not None else int(problem is not None)
         return report, problem, code
+
+
+def _wait_for_recorder(node: DeployNode, clock: Clock, signals: StopSignals, timeout_s: float) -> None:
+    """Wait until somebody records what the node tells, or until somebody stops it.
+
+    Raises:
+        InputError: nobody did within `timeout_s`.
+    """
+    end_ns = clock.now_ns() + round(timeout_s * 1e9)
+    while signals.why is None and not node.recorded:
+        if clock.now_ns() >= end_ns:
+            raise InputError(
+                f"Nobody has recorded for {timeout_s:g} s: start `understudy record TASK --watch`, or leave "
+                "--recorded out."
+            )
+        clock.sleep_until(clock.now_ns() + round(WAIT_SLICE_S * 1e9))
+    clock.sleep_until(clock.now_ns() + round(RECORDER_SETTLE_S * 1e9))
 
 
 def _wait_for_arm(arm: RosArm, keys: tuple[str, ...], signals: StopSignals, config: DeployConfig) -> None:

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from typing import Protocol, cast
 
 from understudy import __version__
-from understudy.errors import UnderstudyError, missing_extra_of, unknown_name
+from understudy.errors import UnderstudyError, failed_file_of, missing_extra_of, unknown_name
 
 __all__ = ["COMMANDS", "GROUPS", "Command", "Runnable", "main"]
 
@@ -95,6 +95,11 @@ def main(argv: Sequence[str] | None = None) -> int:
         # The reader (`| head`) left; stdout must not be flushed into the closed pipe at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
+    except OSError as error:
+        failed = failed_file_of(error)
+        if failed is None:
+            raise
+        return _fail(failed, failed.exit_code)
 
 
 def _dispatch(arguments: list[str]) -> int:

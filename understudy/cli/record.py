@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import getpass
 import json
+import math
 import signal
 import sys
 import threading
@@ -30,6 +31,7 @@ from understudy.errors import InputError, UnderstudyError
 
 if TYPE_CHECKING:
     from understudy.capture.devices.keyboard import KeyboardDevice
+    from understudy.capture.devices.scripted import ScriptedDevice
     from understudy.capture.session import Session
     from understudy.envs.arm_env import ArmEnv
     from understudy.envs.arms.robot import RobotDescription
@@ -81,42 +83,48 @@ class Record:
     """Print one JSON object at the end, for programs."""
 
     def run(self) -> int:
-        if self.episodes < 1:
-            raise InputError(f"--episodes must be at least 1, got {self.episodes}.")
+        self._require_numbers()
         robot, task = load_robot(self.robot), make_task(self.task)
         randomization = load_randomization(self.randomize)
+        if self.watch:
+            return self._watch(robot, task)
+        from understudy.envs.make import make_env  # pybullet: not needed for watching
+
+        env = make_env(self.task, robot, randomization=randomization, realtime=self.device == "keyboard")
+        try:
+            with _terminable():
+                return self._by_script(env) if self.device == "scripted" else self._by_hand(env)
+        finally:
+            env.close()
+
+    def _require_numbers(self) -> None:
+        if self.episodes < 1:
+            raise InputError(f"--episodes must be at least 1, got {self.episodes}.")
+        if self.seed < 0:
+            raise InputError(f"--seed must not be negative, got {self.seed}.")
+        if self.max_seconds is not None and not (math.isfinite(self.max_seconds) and self.max_seconds > 0):
+            raise InputError(f"--max-seconds must be a positive number of seconds, got {self.max_seconds}.")
+
+    def _dataset(self, robot: RobotDescription, task: Task) -> Dataset:
+        """The dataset to add to. Opened last: what cannot be recorded leaves no empty folder behind."""
         dataset = Dataset.open_or_create(
             self.out, robot=robot.name, task=task.name, env_kwargs={"randomization": self.randomize}
         )
         _report_recovery(dataset)
-        before = len(dataset)
-        if before >= self.episodes:
-            return self._close(dataset, before, 0)
-        dropped = 0
-        if self.watch:
-            self._watch(robot, task, dataset)
-        else:
-            from understudy.envs.make import make_env  # pybullet: not needed for watching
+        return dataset
 
-            env = make_env(self.task, robot, randomization=randomization, realtime=self.device == "keyboard")
-            try:
-                with _terminable():
-                    dropped = self._drive(env, dataset)
-            finally:
-                env.close()
-        return self._close(dataset, before, dropped)
-
-    def _watch(self, robot: RobotDescription, task: Task, dataset: Dataset) -> None:
+    def _watch(self, robot: RobotDescription, task: Task) -> int:
         from understudy.capture.watch import WatchConfig, watch
 
         config = WatchConfig(operator=self.operator or _user(), max_s=self.max_seconds or WatchConfig.max_s)
-        with _asked_to_stop() as asked:
-            watch(robot, task, dataset, self.episodes, config, report=_say, stop=asked.is_set)
-        if asked.is_set():
-            _say("stopped")
-
-    def _drive(self, env: ArmEnv, dataset: Dataset) -> int:
-        return self._by_script(env, dataset) if self.device == "scripted" else self._by_hand(env, dataset)
+        dataset = self._dataset(robot, task)
+        before = len(dataset)
+        if before < self.episodes:
+            with _asked_to_stop() as asked:
+                watch(robot, task, dataset, self.episodes, config, report=_say, stop=asked.is_set)
+            if asked.is_set():
+                _say("stopped")
+        return self._close(dataset, before, 0)
 
     def _session(self, env: ArmEnv, device: object, dataset: Dataset) -> Session:
         from understudy.capture.session import Session, SessionConfig
@@ -127,11 +135,29 @@ class Record:
         operator = self.operator or ("scripted" if scripted else _user())
         return Session(env, device, dataset, SessionConfig(operator=operator, max_s=longest))  # type: ignore[arg-type]
 
-    def _by_script(self, env: ArmEnv, dataset: Dataset) -> int:
-        """Record scripted takes until there are enough; returns how many failed and were not kept."""
+    def _by_script(self, env: ArmEnv) -> int:
         from understudy.capture.devices.scripted import ScriptedDevice
 
         device = ScriptedDevice(self.task, env.control.actions.spec, None)
+        dataset = self._dataset(env.control.robot, env.task)
+        before = len(dataset)
+        failed = self._record_scripted(env, device, dataset) if before < self.episodes else 0
+        return self._close(dataset, before, failed)
+
+    def _by_hand(self, env: ArmEnv) -> int:
+        from understudy.capture.devices.keyboard import KeyboardDevice
+
+        device = KeyboardDevice(env.control.actions.spec, env.control.arm.clock)
+        try:
+            dataset = self._dataset(env.control.robot, env.task)
+            before = len(dataset)
+            dropped = self._record_by_hand(env, device, dataset) if before < self.episodes else 0
+        finally:
+            device.close()
+        return self._close(dataset, before, dropped)
+
+    def _record_scripted(self, env: ArmEnv, device: ScriptedDevice, dataset: Dataset) -> int:
+        """Record scripted takes until there are enough; returns how many failed and were not kept."""
         session = self._session(env, device, dataset)
         needed = self.episodes - len(dataset)
         failed = 0
@@ -161,11 +187,10 @@ class Record:
                 "on; use milder --randomize, or --keep-failures."
             )
 
-    def _by_hand(self, env: ArmEnv, dataset: Dataset) -> int:
+    def _record_by_hand(self, env: ArmEnv, device: KeyboardDevice, dataset: Dataset) -> int:
         """Let a person at the keyboard record until there are enough; returns how many takes were dropped."""
-        from understudy.capture.devices.keyboard import HELP, KeyboardDevice
+        from understudy.capture.devices.keyboard import HELP
 
-        device = KeyboardDevice(env.control.actions.spec, env.control.arm.clock)
         session = self._session(env, device, dataset)
         dropped = 0
         _say(HELP)
