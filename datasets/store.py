@@ -100,7 +100,10 @@ class Dataset:
         """
         path = Path(path)
         if path.exists() and (not path.is_dir() or any(path.iterdir())):
-            raise DatasetError(f"{path} exists and is not empty; open it, or choose another folder.")
+            advice = "choose another folder"
+            if path.is_dir() and any(path.glob("episodes/*.hdf5")):
+                advice = f"its index is gone: `understudy dataset repair {path}` makes it again"
+            raise DatasetError(f"{path} exists and is not empty; {advice}.")
         for folder in FOLDERS:
             (path / folder).mkdir(parents=True, exist_ok=True)
         dataset = cls(path, robot, task)
@@ -133,7 +136,7 @@ class Dataset:
         except (OSError, KeyError, RuntimeError) as error:
             raise DatasetError(
                 f"{index}: not a readable index ({error}). The episodes beside it are untouched; restore the index "
-                "from a copy, or remove it and rebuild it with Dataset.rebuild."
+                f"from a copy, or remove it and run `understudy dataset repair {path}`."
             ) from error
         if recover and os.access(path, os.W_OK):
             dataset.recover()
@@ -306,9 +309,9 @@ class Dataset:
         Raises:
             DatasetError: it is not in the trash, or cannot be read.
         """
-        source = self._place("trash", id)
-        if not source.is_file():
+        if id not in self.dropped:
             raise DatasetError(str(unknown_name("dropped episode", id, self.dropped)))
+        source = self._place("trash", id)
         summary = _summary(source)
         with self._locked():
             _move(source, self._place("episodes", id))
@@ -454,6 +457,8 @@ class Dataset:
     # --- the index -----------------------------------------------------------------------------------------------
 
     def _place(self, folder: str, id: str) -> Path:
+        if Path(id).name != id:  # "../episodes/x" would reach into another folder
+            raise DatasetError(f"{id!r} is no episode's id; `understudy dataset check {self.path}` lists them.")
         return self.path / folder / f"{id}.hdf5"
 
     def _links(self) -> dict[str, str]:

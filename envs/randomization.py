@@ -81,7 +81,7 @@ class Randomization:
 def _check(name: str, parameter: str, distribution: Distribution) -> None:
     where = f"Randomization {name!r}, {parameter!r}"
     if parameter not in PARAMETERS:
-        raise unknown_name(f"parameter in randomization {name!r}", parameter, PARAMETERS)
+        raise InputError(f"Randomization {name!r}: {unknown_name('parameter', parameter, PARAMETERS)}")
     first, second = distribution.first, distribution.second
     if not (np.isfinite(first) and np.isfinite(second)):
         raise InputError(f"{where}: bounds must be finite, got {first} and {second}.")

@@ -7,6 +7,7 @@ leaves with its `exit_code`. This module sits below every room and imports only 
 from __future__ import annotations
 
 import difflib
+import errno
 from collections.abc import Iterable
 from typing import ClassVar
 
@@ -21,9 +22,14 @@ __all__ = [
     "StaleObservation",
     "UnderstudyError",
     "extra_of",
+    "failed_file_of",
     "missing_extra_of",
     "unknown_name",
 ]
+
+
+MOST_LISTED = 40
+"""Names listed in an error; a dataset may have ten thousand episodes."""
 
 
 class UnderstudyError(Exception):
@@ -124,6 +130,23 @@ def missing_extra_of(error: ModuleNotFoundError) -> MissingExtra | None:
     return None if extra is None else MissingExtra(error.name.partition(".")[0], extra)
 
 
+_FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
+_FORBIDDEN = frozenset({errno.EACCES, errno.EPERM, errno.EROFS})
+_UNFIT = frozenset({errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.EEXIST, errno.ENAMETOOLONG, errno.ELOOP})
+
+
+def failed_file_of(error: OSError) -> UnderstudyError | None:
+    """Turn a path that the system refused into a sentence with the remedy; None for other failures of the system."""
+    what = f"{error.filename}: {error.strerror}" if error.filename else " ".join(str(error).split())
+    if error.errno in _FULL:
+        return UnderstudyError(f"The disk is full ({what}): free some space, then run this again.")
+    if error.errno in _FORBIDDEN:
+        return InputError(f"Not allowed here ({what}): give another path, or change its permissions.")
+    if error.errno in _UNFIT:
+        return InputError(f"This path cannot be used ({what}): give another one.")
+    return None
+
+
 def unknown_name(kind: str, name: str, valid: Iterable[str]) -> InputError:
     """Build the error for a name that nothing has, with the nearest valid name and all of them.
 
@@ -134,7 +157,9 @@ def unknown_name(kind: str, name: str, valid: Iterable[str]) -> InputError:
         return InputError(f"Unknown {kind} '{name}': there are none.")
     near = difflib.get_close_matches(name, known, n=1)
     suggestion = f": did you mean '{near[0]}'?" if near else "."
-    return InputError(f"Unknown {kind} '{name}'{suggestion} Known {_plural(kind)}: {', '.join(known)}.")
+    listed = ", ".join(known[:MOST_LISTED])
+    more = f", and {len(known) - MOST_LISTED} more" if len(known) > MOST_LISTED else ""
+    return InputError(f"Unknown {kind} '{name}'{suggestion} Known {_plural(kind)}: {listed}{more}.")
 
 
 def _plural(noun: str) -> str:

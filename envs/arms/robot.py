@@ -7,6 +7,7 @@ widen it (`load_robot` compares). Nothing here needs a simulator or ROS.
 from __future__ import annotations
 
 import importlib.util
+import re
 from pathlib import Path
 from typing import Annotated, Literal
 from xml.etree import ElementTree
@@ -23,6 +24,23 @@ ROBOTS = Path(__file__).parent / "robots"
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 Finite = Annotated[float, Field(allow_inf_nan=False)]
 Triple = tuple[Finite, Finite, Finite]
+
+
+_ROS_NAME = r"^~?/?[A-Za-z_][A-Za-z0-9_]*(/[A-Za-z_][A-Za-z0-9_]*)*$"
+RosName = Annotated[str, Field(pattern=_ROS_NAME)]
+"""A topic or service that ROS 2 accepts; rclpy would say so only when it is used."""
+
+
+def require_ros_name(name: str | None, option: str) -> None:
+    """Refuse a topic or service name given as an option that ROS 2 would refuse later; None is none.
+
+    Raises:
+        InputError: names the option.
+    """
+    if name is not None and not re.match(_ROS_NAME, name):
+        raise InputError(
+            f"{option} {name!r} is no ROS 2 name: write letters, digits and '_' between slashes, as in /arm/reset."
+        )
 
 
 class _Strict(BaseModel):
@@ -96,7 +114,7 @@ class WorkspaceDescription(_Strict):
 class TopicDescription(_Strict):
     """A topic this robot publishes and how its samples are judged."""
 
-    topic: str
+    topic: RosName
     max_age_s: Positive = 0.25
     """A sample older than this is stale: observing stops and the arm holds."""
 
@@ -114,13 +132,13 @@ class RosDescription(_Strict):
     joint_states: TopicDescription = TopicDescription(topic="/joint_states")
     command: Literal["joint_trajectory", "position"] = "joint_trajectory"
     """joint_trajectory: trajectory_msgs/JointTrajectory; position: std_msgs/Float64MultiArray in joint order."""
-    command_topic: str = "/joint_trajectory_controller/joint_trajectory"
-    gripper_topic: str | None = None
+    command_topic: RosName = "/joint_trajectory_controller/joint_trajectory"
+    gripper_topic: RosName | None = None
     """std_msgs/Float64MultiArray of finger joint positions, in the order of `gripper.joints`."""
     poses: dict[str, TopicDescription] = {}
     """`object` -> PoseStamped topic: becomes `object_position` and `object_quaternion`."""
     cameras: dict[str, CameraDescription] = {}
-    reset_service: str | None = None
+    reset_service: RosName | None = None
     """std_srvs/Trigger that brings arm and scene to the start of an episode, where there is one."""
 
 
