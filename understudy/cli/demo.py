@@ -153,22 +153,18 @@ class _Show:
 
     def evaluate(self) -> None:
         """Every policy on the same seeds, none of which was trained on."""
-        for run, task, suite in (
-            ("bc", "lift", "nominal"),
-            ("bc", "lift", "randomized"),
-            ("bc", "lift", "unseen"),
-            ("finetuned", "lift", "nominal"),
-            ("finetuned", "lift", "randomized"),
-            ("finetuned", "lift", "unseen"),
-            ("gail", "reach", "nominal"),
-            ("airl", "reach", "nominal"),
-        ):
-            self.measure(f"{run} on {task}", f"runs/{run}", task, suite, f"{run}_{suite}")
+        verdict = json.loads((self.out / "runs/finetuned/verdict.json").read_text())
+        tuned = "finetuned (kept the clone)" if verdict["kept"] == "clone" else "finetuned"
+        for suite in ("nominal", "randomized", "unseen"):
+            self.measure("bc on lift", "runs/bc", "lift", suite, f"bc_{suite}")
+            self.measure(f"{tuned} on lift", "runs/finetuned", "lift", suite, f"finetuned_{suite}")
+        for learner in ("gail", "airl"):
+            self.measure(f"{learner} on reach", f"runs/{learner}", "reach", "nominal", f"{learner}_nominal")
 
     def export(self) -> None:
         """The better of clone and fine-tuned, judged under the physics that real arms differ by."""
-        rates = {m.what: m.rate for m in self.measured if m.suite == "randomized"}
-        best = "finetuned" if rates["finetuned on lift"] > rates["bc on lift"] else "bc"
+        clone, tuned = (m.rate for m in self.measured if m.suite == "randomized")
+        best = "finetuned" if tuned > clone else "bc"
         self.command(f"export runs/{best} --out lift.skill")
         self.measure(f"skill ({best}) on lift", "lift.skill", "lift", "nominal", "skill_nominal")
 
