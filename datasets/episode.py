@@ -229,4 +229,7 @@ def read_episode(path: Path, *, verify: bool = True, images: bool = True) -> Epi
         message = str(error)
         raise DatasetError(message if str(path) in message else f"{path}: {message}") from error
     except (OSError, LookupError, ValueError, TypeError, AttributeError, RuntimeError, MemoryError) as error:
-        raise DatasetError(f"{path}: not a readable episode file ({error}).") from error
+        raise DatasetError(
+            f"{path}: not a readable episode file ({error}). Restore it from a copy, or take it out with "
+            f"`understudy dataset drop {path.parent.parent} {path.stem}`."
+        ) from error

@@ -5,6 +5,7 @@
       episodes/<id>.hdf5   one committed episode a file
       recording/<id>.hdf5  takes: in progress, finished and not yet judged, or left by a crash
       trash/<id>.hdf5      dropped episodes and takes
+      .seeds               the highest seed that a recorder has claimed
 
 The folder is the truth and the index follows it: committing, dropping and restoring are one rename each, and `recover`
 brings an index that a crash left behind up to date. Every change happens under a lock, so that several recorders may
@@ -38,10 +39,20 @@ from numpy.typing import NDArray
 
 from understudy.datasets.episode import GROUP, Episode, checksum, read_episode, read_info
 from understudy.datasets.schema import SCHEMA_VERSION, EpisodeInfo
-from understudy.datasets.writer import EmptyRecording, EpisodeWriter, LiveLock, finalise, is_complete, sync
+from understudy.datasets.writer import (
+    EmptyRecording,
+    EpisodeWriter,
+    LiveLock,
+    finalise,
+    is_complete,
+    require_space,
+    sync,
+)
 from understudy.errors import DatasetError, unknown_name
 
 INDEX = "dataset.hdf5"
+SEEDS = ".seeds"
+"""Holds the highest seed that a recorder has claimed."""
 FOLDERS = ("episodes", "recording", "trash")
 _GYM = 2
 """robomimic's number for environments of the gym family (`env_args["type"]`)."""
@@ -67,7 +78,7 @@ class Recovery:
     empty: tuple[str, ...] = ()
     """Recordings that had no whole step yet; moved to the trash."""
     unreadable: Mapping[str, str] = dataclasses.field(default_factory=dict)
-    """Recordings that could not be read, with the reason; left where they are."""
+    """Recordings, and episodes not in the index, that could not be read, with the reason; left where they are."""
     linked: tuple[str, ...] = ()
     """Committed episodes that the index did not know."""
     unlinked: tuple[str, ...] = ()
@@ -369,12 +380,22 @@ class Dataset:
                 _write_mask(file, "valid", order[:count])
                 _write_mask(file, "train", order[count:])
 
+    def claim_seed(self, first: int) -> int:
+        """The next seed from `first` on that nobody has claimed before; recorders side by side get different ones."""
+        with self._locked():
+            path = self.path / SEEDS
+            claimed = int(path.read_text() or -1) if path.exists() else -1
+            seed = max(first, claimed + 1)
+            path.write_text(str(seed))
+        return seed
+
     def takes(self) -> tuple[str, ...]:
         """Ids of finished takes that nobody has kept or dropped, and that no recorder is holding."""
         found = []
+        writable = os.access(self.path / "recording", os.W_OK)
         for file in sorted((self.path / "recording").glob("*.hdf5")):
             lock = LiveLock(file)
-            if lock.acquire():
+            if not writable or lock.acquire():  # where nothing can be written, nobody records
                 with contextlib.suppress(DatasetError):
                     if is_complete(file):
                         found.append(file.stem)
@@ -399,7 +420,7 @@ class Dataset:
             known = set(self._links().values())
             there = {file.stem for file in (self.path / "episodes").glob("*.hdf5")}
             missing, gone = sorted(there - known), sorted(known - there)
-            readable = self._readable(missing)
+            readable, damaged = self._readable(missing)
             if readable or gone:
                 with self._fresh_index() as file:
                     for summary in readable:
@@ -410,15 +431,19 @@ class Dataset:
                     file["data"].attrs["total"] = sum(_steps(self._place("episodes", id)) for id in ids)
             leftovers = self._recover_takes()
         linked = tuple(summary.id for summary in readable)
-        self.recovery = dataclasses.replace(leftovers, linked=linked, unlinked=tuple(gone))
+        unreadable = {**damaged, **leftovers.unreadable}
+        self.recovery = dataclasses.replace(leftovers, linked=linked, unlinked=tuple(gone), unreadable=unreadable)
         return self.recovery
 
-    def _readable(self, ids: list[str]) -> list[Summary]:
-        found = []
+    def _readable(self, ids: list[str]) -> tuple[list[Summary], dict[str, str]]:
+        """What committed episodes say, and why some cannot be read."""
+        found, damaged = [], {}
         for id in ids:
-            with contextlib.suppress(DatasetError):
+            try:
                 found.append(_summary(self._place("episodes", id)))
-        return found
+            except DatasetError as error:
+                damaged[id] = str(error)
+        return found, damaged
 
     def _recover_takes(self) -> Recovery:
         takes, empty, unreadable = [], [], {}
@@ -433,7 +458,7 @@ class Dataset:
                 elif outcome == "empty":
                     _move(file, self._place("trash", file.stem))
                     empty.append(file.stem)
-            except DatasetError as error:
+            except (DatasetError, OSError) as error:  # a full disk does not keep the rest from being read
                 unreadable[file.stem] = str(error)
             finally:
                 lock.release()
@@ -490,6 +515,7 @@ class Dataset:
         """An index to change, beside the old one, which it replaces at the end in one rename. Needs the lock."""
         fresh = self.path / f".{INDEX}.new"
         fresh.unlink(missing_ok=True)
+        require_space(self.path, (self.path / INDEX).stat().st_size if copy else 0)
         try:
             if copy:
                 shutil.copyfile(self.path / INDEX, fresh)

@@ -12,9 +12,11 @@ of an episode and the recovery after a crash alike.
 from __future__ import annotations
 
 import contextlib
+import errno
 import fcntl
 import os
 import queue
+import shutil
 import threading
 import zlib
 from collections.abc import Callable, Mapping
@@ -40,6 +42,9 @@ class EmptyRecording(DatasetError):
 
 BLOCK = 64
 """Rows laid out ahead. Within a block a flush writes numbers only and leaves the file's structure alone."""
+RESERVE_BYTES = 2 << 20
+"""Left free on the disk beside what is asked for: HDF5 crashes the process when a full disk keeps it from closing a
+file (measured with h5py 3.16), so it must never meet one."""
 QUEUE_STEPS = 1000
 """Steps that may wait for the disk (50 s at 20 Hz) before recording is stopped."""
 _NO_TICK = -1
@@ -278,6 +283,8 @@ class _LiveFile:
     def __init__(self, path: Path, info: EpisodeInfo, observation: Mapping[str, Array]) -> None:
         # Begun under another name: a kill before the first flush must not leave a recording that does not open.
         begun = path.with_name(f".{path.stem}.begin")
+        self._folder = path.parent
+        require_space(self._folder, 0)
         self._file = h5py.File(begun, "x")
         self._rows = 0
         self._capacity = 0
@@ -339,8 +346,11 @@ class _LiveFile:
 
     def _extend(self) -> None:
         """Lay out the next block in every array, and have that on disk before any of its rows is used."""
+        arrays = (*self._arrays.values(), *self._images.values())
+        row_bytes = sum(array.dtype.itemsize * int(np.prod(array.shape[1:])) for array in arrays)
+        require_space(self._folder, BLOCK * row_bytes)
         self._capacity += BLOCK
-        for dataset in (*self._arrays.values(), *self._images.values(), self._ticks):
+        for dataset in (*arrays, self._ticks):
             dataset.resize(self._capacity, axis=0)
         self._file.flush()
 
@@ -372,6 +382,7 @@ def finalise(path: Path, info: EpisodeInfo | None = None, streams: Mapping[str, 
     """
     fresh = path.with_name(f".{path.stem}.new")
     fresh.unlink(missing_ok=True)
+    require_space(path.parent, path.stat().st_size + sum(stream.values.nbytes for stream in (streams or {}).values()))
     try:
         with _open_live(path) as source, h5py.File(fresh, "x") as target:
             steps = _copy_take(source[GROUP], target.create_group(GROUP), path, info, streams or {})
@@ -447,6 +458,16 @@ def _copy_observation(key: str, values: h5py.Dataset, target: h5py.Group, steps:
         place = (row, *[0] * len(frame))
         filters, chunk = values.id.read_direct_chunk(place)
         copy.id.write_direct_chunk(place, chunk, filters)
+
+
+def require_space(folder: Path, needed: int) -> None:
+    """Refuse to begin what the disk has no room for.
+
+    Raises:
+        OSError: (ENOSPC) fewer than `needed` bytes, and some to spare, are free where `folder` is.
+    """
+    if shutil.disk_usage(folder).free < needed + RESERVE_BYTES:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(folder))
 
 
 def sync(path: Path) -> None:

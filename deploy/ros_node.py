@@ -71,6 +71,7 @@ class DeployNode:
         """Join the graph; callbacks run in a thread of their own."""
         self._manifest = manifest
         self._signals = signals
+        self._success_topic = success_topic
         self._state = "starting"
         self._success = threading.Event()
         self._stalled: str | None = None
@@ -103,6 +104,18 @@ class DeployNode:
     def recorded(self) -> bool:
         """Whether somebody has subscribed to what the skill asks for and to the episodes."""
         return self._requested.get_subscription_count() > 0 and self._episodes.get_subscription_count() > 0
+
+    @property
+    def unjudged(self) -> str | None:
+        """Why nobody will ever say that the task is done, as a clause; None: somebody may, or nobody was named."""
+        topic, kind = self._success_topic, "std_msgs/msg/Bool"
+        if topic is None:
+            return None
+        publishers = self._node.get_publishers_info_by_topic(topic)
+        if any(info.topic_type == kind for info in publishers):
+            return None
+        why = self._graph.why_silent(topic, kind)
+        return why[:1].upper() + why[1:]
 
     # what the deployment asks (deployment.Front)
 

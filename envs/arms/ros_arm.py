@@ -179,6 +179,16 @@ class RosArm:
         return bool(self._commands.get_subscription_count() > 0)
 
     @property
+    def rivals(self) -> tuple[str, ...]:
+        """Nodes besides this one that publish commands to the same controller; two at once make an arm jerk."""
+        found = self._graph.node.get_publishers_info_by_topic(self._robot.ros.command_topic)
+        names = sorted(f"{info.node_namespace.rstrip('/')}/{info.node_name}" for info in found)
+        own = self._graph.node.get_fully_qualified_name()
+        if own in names:
+            names.remove(own)
+        return tuple(names)
+
+    @property
     def refused(self) -> dict[str, int]:
         """Topic -> messages that could not be used so far."""
         return {topic: refusals.count for topic, refusals in self._sensors.refuser.refused.items()}

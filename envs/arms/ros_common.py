@@ -43,6 +43,8 @@ LATCHED = QoSProfile(depth=1, reliability=ReliabilityPolicy.RELIABLE, durability
 """The last message is also given to whoever comes later."""
 
 READ_TOGETHER_NS = 100_000
+LAST_DOMAIN = 232
+"""Above it, DDS has no UDP ports left."""
 
 _CHANNELS = {"rgb8": (3, (0, 1, 2)), "bgr8": (3, (2, 1, 0)), "rgba8": (4, (0, 1, 2)), "bgra8": (4, (2, 1, 0))}
 """Encoding -> (bytes a pixel, where red, green and blue are)."""
@@ -59,6 +61,17 @@ def use_shipped_profiles() -> None:
         os.environ.update(dict.fromkeys(PROFILES_VARIABLES, str(PROFILES)))
 
 
+def require_domain() -> None:
+    """Refuse a `ROS_DOMAIN_ID` that the middleware would crash on.
+
+    Raises:
+        InputError: it is not a whole number from 0 to 232.
+    """
+    domain = os.environ.get("ROS_DOMAIN_ID") or "0"
+    if not (domain.isascii() and domain.isdigit() and int(domain) <= LAST_DOMAIN):
+        raise InputError(f"ROS_DOMAIN_ID must be a whole number from 0 to {LAST_DOMAIN}, got {domain!r}; set it again.")
+
+
 class Graph:
     """A node on the ROS 2 graph with a context of its own, spun in a thread of its own or by the owner.
 
@@ -71,6 +84,7 @@ class Graph:
         spin: run callbacks in a thread; otherwise the owner calls `executor.spin_once`. Call `start` when all
             subscriptions are made.
         """
+        require_domain()
         use_shipped_profiles()
         self._context = Context()
         rclpy.init(args=[], context=self._context, signal_handler_options=SignalHandlerOptions.NO)

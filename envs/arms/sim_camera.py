@@ -10,6 +10,7 @@ import json
 import multiprocessing
 import signal
 from collections.abc import Mapping
+from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection
 from typing import Any
 
@@ -44,7 +45,13 @@ class CameraProcess:
         self._pipe, other = spawn.Pipe()
         scene = robot.model_dump_json(), str(robot.folder), dict(objects), camera
         self._process = spawn.Process(target=_draw, args=(other, *scene), name="sim-camera", daemon=True)
-        self._process.start()
+        # Ctrl-C reaches the child too, and would be a traceback while it still imports; the parent ends it.
+        resource_tracker.ensure_running()  # it would lift the mask when it starts
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+        try:
+            self._process.start()
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, before)
         other.close()
         self._asked_ns: int | None = None
 
@@ -86,7 +93,6 @@ def _draw(
 
     from understudy.envs.arms.sim_arm import SimArm  # pybullet only where pictures are drawn
 
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
     os.nice(NICENESS)
     robot = RobotDescription.model_validate({**json.loads(robot_json), "folder": folder})
     described = robot.ros.cameras[camera]

@@ -43,7 +43,7 @@ class DatasetInfo:
     """Print one JSON object for programs."""
 
     def run(self) -> int:
-        dataset = Dataset.open(self.directory)
+        dataset = _open(self.directory)
         facts, damaged = _facts(dataset)
         if self.json:
             print(json.dumps(facts, indent=2))
@@ -74,8 +74,10 @@ class DatasetCheck:
     """Also draw it into this file (png, svg or pdf)."""
 
     def run(self) -> int:
-        dataset = Dataset.open(self.directory)
-        with Progress(console=Console(stderr=True), transient=True, disable=self.json) as progress:
+        dataset = _open(self.directory)
+        with Progress(
+            console=Console(stderr=True), transient=True, disable=self.json or not sys.stderr.isatty()
+        ) as progress:
             bar = progress.add_task("checking", total=len(dataset))
             report = check_dataset(dataset, progress=lambda done: progress.update(bar, completed=done))
         if self.picture is not None:
@@ -173,6 +175,17 @@ class DatasetRestore:
             dataset.restore(id)
             print(f"restored {id}")
         return 0
+
+
+def _open(directory: Path) -> Dataset:
+    """A dataset to look into; says on the error stream what was not as it should be."""
+    dataset = Dataset.open(directory)
+    found = dataset.recovery
+    if found.unlinked:
+        print(f"warning: the files of these episodes are gone: {', '.join(found.unlinked)}", file=sys.stderr)
+    for reason in found.unreadable.values():
+        print(f"warning: {reason}", file=sys.stderr)
+    return dataset
 
 
 def _require_known(kind: str, ids: tuple[str, ...], known: tuple[str, ...]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import TYPE_CHECKING
 
 import tyro
 
+from understudy.cli.signals import uninterrupted
 from understudy.datasets.schema import is_image
 from understudy.deploy.deployment import DeployConfig, deploy
 from understudy.deploy.runner import RunnerConfig, SkillRunner
@@ -79,11 +81,22 @@ class Deploy:
         config = self._config(robot.ros.reset_service)
         skill = load_skill(self.skill)
         check_robot(skill.manifest, robot, allow_narrower_limits=self.allow_narrower_limits)
+        self._require_writable()
         report, problem, code = _run_on_graph(skill, robot, config, self.recorded)
         self._show(report)
         if problem is not None:
             print(f"error: {problem}", file=sys.stderr)
         return code
+
+    def _require_writable(self) -> None:
+        """Refuse a place where the report cannot be written before the arm moves, not after."""
+        if self.out is None:
+            return
+        if self.out.is_dir():
+            raise InputError(f"--out {self.out} is a folder; give the file that the report is written to.")
+        self.out.parent.mkdir(parents=True, exist_ok=True)
+        if not os.access(self.out if self.out.exists() else self.out.parent, os.W_OK):
+            raise InputError(f"--out {self.out} cannot be written; give another file.")
 
     def _config(self, reset_service: str | None) -> DeployConfig:
         runner = RunnerConfig(
@@ -99,7 +112,6 @@ class Deploy:
     def _show(self, report: DeploymentReport) -> None:
         text = json.dumps(report.as_dict(), indent=2)
         if self.out is not None:
-            self.out.parent.mkdir(parents=True, exist_ok=True)
             self.out.write_text(text + "\n")
         if self.json:
             print(text)
@@ -111,8 +123,9 @@ def _run_on_graph(
     skill: Skill, robot: RobotDescription, config: DeployConfig, recorded: bool
 ) -> tuple[DeploymentReport, str | None, int]:
     """Run the deployment on ROS 2 and leave the graph: hold (done by then), arm, node."""
-    from understudy.deploy.ros_node import DeployNode, StopSignals
-    from understudy.envs.arms.ros_arm import RosArm
+    with uninterrupted():
+        from understudy.deploy.ros_node import DeployNode, StopSignals
+        from understudy.envs.arms.ros_arm import RosArm
 
     keys = skill.manifest.observation_keys
     cameras = tuple(key.removeprefix("image_") for key in keys if is_image(key))
@@ -122,7 +135,7 @@ def _run_on_graph(
         try:
             runner = SkillRunner(arm, skill, config.runner)
             node.watch(runner, arm.hold)
-            _wait_for_arm(arm, keys, signals, config)
+            _wait_for_arm(arm, node, keys, signals, config)
             if recorded:
                 _wait_for_recorder(node, arm.clock, signals, config.ready_s)
             report, problem = deploy(runner, arm.clock, node, config, _say)
@@ -150,8 +163,10 @@ def _wait_for_recorder(node: DeployNode, clock: Clock, signals: StopSignals, tim
     clock.sleep_until(clock.now_ns() + round(RECORDER_SETTLE_S * 1e9))
 
 
-def _wait_for_arm(arm: RosArm, keys: tuple[str, ...], signals: StopSignals, config: DeployConfig) -> None:
-    """Wait for the arm's first observations and for its controller to listen, or until somebody stops it.
+def _wait_for_arm(
+    arm: RosArm, node: DeployNode, keys: tuple[str, ...], signals: StopSignals, config: DeployConfig
+) -> None:
+    """Wait for the arm's first observations and for all who take part, or until somebody stops it.
 
     Raises:
         ArmFault: it took too long; names the topics and what is the matter with them.
@@ -166,15 +181,31 @@ def _wait_for_arm(arm: RosArm, keys: tuple[str, ...], signals: StopSignals, conf
             if late:
                 raise
             continue
-        if arm.listened_to or config.runner.shadow:
+        problem = _not_ready(arm, node, config)
+        if problem is None:
             return
         if late:
-            topic = arm.describe().ros.command_topic
-            raise ArmFault(
-                f"Nobody has listened on {topic} for {config.ready_s:g} s: start and activate the arm's controller, "
-                "or correct `ros.command_topic` in the robot's file."
-            )
+            raise ArmFault(problem)
         arm.clock.sleep_until(arm.clock.now_ns() + round(WAIT_SLICE_S * 1e9 / 10))
+
+
+def _not_ready(arm: RosArm, node: DeployNode, config: DeployConfig) -> str | None:
+    """Who is missing, or one too many, on the graph; None when the skill may begin."""
+    if node.unjudged is not None:
+        return f"{node.unjudged}: correct --success-topic, or leave it out."
+    if config.runner.shadow:
+        return None
+    topic = arm.describe().ros.command_topic
+    if not arm.listened_to:
+        return (
+            f"Nobody has listened on {topic} for {config.ready_s:g} s: start and activate the arm's controller, "
+            "or correct `ros.command_topic` in the robot's file."
+        )
+    if arm.rivals:
+        return (
+            f"The arm is commanded already: {', '.join(arm.rivals)} publishes {topic}; stop it first, or use --shadow."
+        )
+    return None
 
 
 def _say(line: str) -> None:

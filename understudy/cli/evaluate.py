@@ -9,9 +9,11 @@ from typing import TYPE_CHECKING, Literal
 
 import tyro
 
+from understudy.cli.options import require_seed
 from understudy.cli.train import progress_bar
-from understudy.deploy.skill import load_skill
-from understudy.errors import InputError
+from understudy.deploy.skill import check_robot, load_skill
+from understudy.envs.arms.robot import RobotDescription, load_robot
+from understudy.errors import InputError, RobotMismatch
 from understudy.learners.evaluate import FIRST_SEED, Evaluation, PolicyFactory, evaluate
 
 if TYPE_CHECKING:
@@ -63,6 +65,7 @@ class Evaluate:
     """Print one JSON object for programs."""
 
     def run(self) -> int:
+        require_seed(self.seed)
         factory, task, robot, run = self._load()
         if self.task is not None and self.task != task:
             raise InputError(
@@ -72,7 +75,7 @@ class Evaluate:
             result = evaluate(
                 factory,
                 task,
-                self.robot or robot,
+                robot,
                 self.suite,
                 episodes=self.episodes,
                 seed=self.seed,
@@ -84,17 +87,25 @@ class Evaluate:
         print(json.dumps(result.as_dict(), indent=2) if self.json else describe(result))
         return 0
 
-    def _load(self) -> tuple[PolicyFactory, str, str, Run | None]:
+    def _load(self) -> tuple[PolicyFactory, str, RobotDescription, Run | None]:
         """(what makes the policy, task, robot, the run where it is one)."""
         if self.policy.suffix == ".skill" or self.policy.is_file():
             manifest = load_skill(self.policy).manifest
-            return SkillFile(self.policy), manifest.task, manifest.robot.name, None
+            robot = load_robot(self.robot or manifest.robot.name)
+            check_robot(manifest, robot)
+            return SkillFile(self.policy), manifest.task, robot, None
         from understudy.learners.policies import RunPolicy, load_policy  # torch: not needed for a skill
         from understudy.learners.runs import Run
 
         run = Run.open(self.policy)
         load_policy(self.policy)
-        return RunPolicy(self.policy), run.config.task, run.config.robot, run
+        robot = load_robot(self.robot or run.config.robot)
+        if robot.name != run.config.robot:
+            raise RobotMismatch(
+                f"{self.policy} was trained on robot {run.config.robot!r}, and --robot is {robot.name!r}; "
+                "they must agree."
+            )
+        return RunPolicy(self.policy), run.config.task, robot, run
 
 
 def describe(result: Evaluation) -> str:

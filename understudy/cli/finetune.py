@@ -10,6 +10,7 @@ from typing import Annotated
 
 import tyro
 
+from understudy.cli.options import require_seed
 from understudy.cli.train import progress_bar
 from understudy.envs.randomization import load_randomization
 from understudy.errors import InputError
@@ -49,6 +50,7 @@ class Finetune:
     """Print one JSON object at the end, for programs."""
 
     def run(self) -> int:
+        require_seed(self.config.seed)
         require_free(self.out)
         parent, clone = Run.open(self.start), load_policy(self.start)
         if not isinstance(clone, ChunkMLP):

@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from typing import Protocol, cast
 
 from understudy import __version__
+from understudy.cli.signals import uninterrupted
 from understudy.errors import UnderstudyError, failed_file_of, missing_extra_of, unknown_name
 
 __all__ = ["COMMANDS", "GROUPS", "Command", "Runnable", "main"]
@@ -131,9 +132,10 @@ def _dispatch(arguments: list[str]) -> int:
 
 def _run(key: tuple[str, ...], arguments: list[str]) -> int:
     """Parse the options of one command with tyro and run it."""
-    import tyro  # not needed, and not quick, for the tables above
+    with uninterrupted():
+        import tyro  # not needed, and not quick, for the tables above
 
-    command = COMMANDS[key].load()
+        command = COMMANDS[key].load()
     try:
         options = tyro.cli(
             command,

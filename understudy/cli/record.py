@@ -8,14 +8,10 @@ from __future__ import annotations
 import getpass
 import json
 import math
-import signal
 import sys
-import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from types import FrameType
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import numpy as np
@@ -23,6 +19,8 @@ import tyro
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+from understudy.cli.options import require_seed
+from understudy.cli.signals import noted_signals
 from understudy.datasets.store import Dataset
 from understudy.envs.arms.robot import load_robot
 from understudy.envs.randomization import load_randomization
@@ -38,6 +36,9 @@ if TYPE_CHECKING:
     from understudy.envs.tasks.task import Task
 
 __all__ = ["Record"]
+
+Stop = Callable[[], bool]
+"""Whether Ctrl-C or SIGTERM has come."""
 
 ATTEMPTS_PER_EPISODE = 4
 """A scripted operator that fails more often than this (and 10 more) is given up on."""
@@ -86,22 +87,22 @@ class Record:
         self._require_numbers()
         robot, task = load_robot(self.robot), make_task(self.task)
         randomization = load_randomization(self.randomize)
-        if self.watch:
-            return self._watch(robot, task)
-        from understudy.envs.make import make_env  # pybullet: not needed for watching
+        with noted_signals() as asked:
+            if self.watch:
+                return self._watch(robot, task, asked.is_set)
+            from understudy.envs.make import make_env  # pybullet: not needed for watching
 
-        env = make_env(self.task, robot, randomization=randomization, realtime=self.device == "keyboard")
-        try:
-            with _terminable():
-                return self._by_script(env) if self.device == "scripted" else self._by_hand(env)
-        finally:
-            env.close()
+            env = make_env(self.task, robot, randomization=randomization, realtime=self.device == "keyboard")
+            by = self._by_script if self.device == "scripted" else self._by_hand
+            try:
+                return by(env, asked.is_set)
+            finally:
+                env.close()
 
     def _require_numbers(self) -> None:
         if self.episodes < 1:
             raise InputError(f"--episodes must be at least 1, got {self.episodes}.")
-        if self.seed < 0:
-            raise InputError(f"--seed must not be negative, got {self.seed}.")
+        require_seed(self.seed)
         if self.max_seconds is not None and not (math.isfinite(self.max_seconds) and self.max_seconds > 0):
             raise InputError(f"--max-seconds must be a positive number of seconds, got {self.max_seconds}.")
 
@@ -113,16 +114,16 @@ class Record:
         _report_recovery(dataset)
         return dataset
 
-    def _watch(self, robot: RobotDescription, task: Task) -> int:
-        from understudy.capture.watch import WatchConfig, watch
+    def _watch(self, robot: RobotDescription, task: Task, stop: Stop) -> int:
+        from understudy.capture.watch import WatchConfig, require_topics, watch
 
+        require_topics(robot, task)
         config = WatchConfig(operator=self.operator or _user(), max_s=self.max_seconds or WatchConfig.max_s)
         dataset = self._dataset(robot, task)
         before = len(dataset)
         if before < self.episodes:
-            with _asked_to_stop() as asked:
-                watch(robot, task, dataset, self.episodes, config, report=_say, stop=asked.is_set)
-            if asked.is_set():
+            watch(robot, task, dataset, self.episodes, config, report=_say, stop=stop)
+            if stop():
                 _say("stopped")
         return self._close(dataset, before, 0)
 
@@ -135,31 +136,30 @@ class Record:
         operator = self.operator or ("scripted" if scripted else _user())
         return Session(env, device, dataset, SessionConfig(operator=operator, max_s=longest))  # type: ignore[arg-type]
 
-    def _by_script(self, env: ArmEnv) -> int:
+    def _by_script(self, env: ArmEnv, stop: Stop) -> int:
         from understudy.capture.devices.scripted import ScriptedDevice
 
         device = ScriptedDevice(self.task, env.control.actions.spec, None)
         dataset = self._dataset(env.control.robot, env.task)
         before = len(dataset)
-        failed = self._record_scripted(env, device, dataset) if before < self.episodes else 0
+        failed = self._record_scripted(env, device, dataset, stop) if before < self.episodes else 0
         return self._close(dataset, before, failed)
 
-    def _by_hand(self, env: ArmEnv) -> int:
+    def _by_hand(self, env: ArmEnv, stop: Stop) -> int:
         from understudy.capture.devices.keyboard import KeyboardDevice
 
         device = KeyboardDevice(env.control.actions.spec, env.control.arm.clock)
         try:
             dataset = self._dataset(env.control.robot, env.task)
             before = len(dataset)
-            dropped = self._record_by_hand(env, device, dataset) if before < self.episodes else 0
+            dropped = self._record_by_hand(env, device, dataset, stop) if before < self.episodes else 0
         finally:
             device.close()
         return self._close(dataset, before, dropped)
 
-    def _record_scripted(self, env: ArmEnv, device: ScriptedDevice, dataset: Dataset) -> int:
+    def _record_scripted(self, env: ArmEnv, device: ScriptedDevice, dataset: Dataset, stop: Stop) -> int:
         """Record scripted takes until there are enough; returns how many failed and were not kept."""
         session = self._session(env, device, dataset)
-        needed = self.episodes - len(dataset)
         failed = 0
         try:
             with _progress(self.json) as progress:
@@ -167,13 +167,13 @@ class Record:
                 for seed in _seeds(dataset, self.seed):
                     device.reseed(np.random.default_rng([seed, 1]))
                     session.prepare(seed=seed)
-                    if _play(session) or self.keep_failures:
+                    if _play(session, stop) or self.keep_failures:
                         session.keep()
                         progress.advance(bar)
                     else:
                         session.drop()
                         failed += 1
-                    if len(session.kept) == needed:
+                    if len(dataset) >= self.episodes:
                         return failed
                     self._require_progress(len(session.kept), failed)
         finally:
@@ -187,7 +187,7 @@ class Record:
                 "on; use milder --randomize, or --keep-failures."
             )
 
-    def _record_by_hand(self, env: ArmEnv, device: KeyboardDevice, dataset: Dataset) -> int:
+    def _record_by_hand(self, env: ArmEnv, device: KeyboardDevice, dataset: Dataset, stop: Stop) -> int:
         """Let a person at the keyboard record until there are enough; returns how many takes were dropped."""
         from understudy.capture.devices.keyboard import HELP
 
@@ -197,7 +197,7 @@ class Record:
         try:
             for seed in _seeds(dataset, self.seed):
                 session.prepare(seed=seed)
-                outcome = _take_by_hand(session, device, env)
+                outcome = _take_by_hand(session, device, env, stop)
                 dropped += outcome == "dropped"
                 _say(f"{outcome}; the dataset holds {len(dataset)} of {self.episodes}")
                 if outcome == "quit" or len(dataset) >= self.episodes:
@@ -222,19 +222,21 @@ class Record:
         return 0 if done else 1
 
 
-def _play(session: Session) -> bool:
+def _play(session: Session, stop: Stop) -> bool:
     """Record one take from `ready` until the session stops it; returns whether it succeeded."""
     session.start()
     while session.state == "recording":
+        _leave_if(stop)
         session.tick()
     return bool(session.success)
 
 
-def _take_by_hand(session: Session, device: KeyboardDevice, env: ArmEnv) -> str:
+def _take_by_hand(session: Session, device: KeyboardDevice, env: ArmEnv, stop: Stop) -> str:
     """One prepared take, driven by keys: returns "kept", "dropped" or "quit"."""
     period_ns = round(env.control.robot.period_s * 1e9)
     _say("ready: enter starts")
     while session.state != "idle":
+        _leave_if(stop)
         if session.state == "recording":
             tick = session.tick()
             if tick.stopped:
@@ -264,11 +266,18 @@ def _take_by_hand(session: Session, device: KeyboardDevice, env: ArmEnv) -> str:
     return "dropped"
 
 
+def _leave_if(stop: Stop) -> None:
+    """Leave between two ticks, where nothing is half done. The take in hand stays recoverable."""
+    if stop():
+        raise KeyboardInterrupt
+
+
 def _seeds(dataset: Dataset, first: int) -> Iterator[int]:
-    """Seeds that no episode of the dataset used, from `first` on."""
+    """Seeds that no episode of the dataset used and no other recorder has claimed, from `first` on."""
     used = {info.seed for info in dataset.infos().values()}
     seed = max([first, *(known + 1 for known in used if known is not None and known >= first)])
     while True:
+        seed = dataset.claim_seed(seed)
         yield seed
         seed += 1
 
@@ -282,33 +291,6 @@ def _report_recovery(dataset: Dataset) -> None:
         )
     for reason in found.unreadable.values():
         _say(f"warning: {reason}")
-
-
-@contextmanager
-def _terminable() -> Iterator[None]:
-    """Let SIGTERM end a recording the way Ctrl-C does."""
-
-    def stop(number: int, frame: FrameType | None) -> None:
-        raise KeyboardInterrupt
-
-    previous = signal.signal(signal.SIGTERM, stop)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, previous)
-
-
-@contextmanager
-def _asked_to_stop() -> Iterator[threading.Event]:
-    """An event that SIGINT and SIGTERM set: watching ends between two samples, never in the middle of a call."""
-    asked = threading.Event()
-    numbers = (signal.SIGINT, signal.SIGTERM)
-    previous = [signal.signal(number, lambda *_: asked.set()) for number in numbers]
-    try:
-        yield asked
-    finally:
-        for number, handler in zip(numbers, previous, strict=True):
-            signal.signal(number, handler)
 
 
 def _progress(quiet: bool) -> Progress:

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import signal
-import threading
+from collections.abc import Callable
 from dataclasses import dataclass
-from types import FrameType
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from understudy.cli.options import require_seed
+from understudy.cli.signals import noted_signals
 from understudy.envs.arms.robot import load_robot
 from understudy.envs.randomization import load_randomization
 from understudy.envs.tasks.task import make_task
-from understudy.errors import InputError
 
 if TYPE_CHECKING:
     from understudy.envs.arms.robot import RobotDescription
@@ -52,16 +51,18 @@ class SimArm:
     """Joint states a second."""
 
     def run(self) -> int:
-        from understudy.envs.arm_env import ArmEnv
+        with noted_signals() as asked:
+            return self._run(asked.is_set)
+
+    def _run(self, stop: Callable[[], bool]) -> int:
+        require_seed(self.seed)
+        robot, task = load_robot(self.robot), make_task(self.task)
+        randomization = load_randomization(self.randomize)
+        from understudy.envs.arm_env import ArmEnv  # heavy, from here on
         from understudy.envs.arms.ros_sim_arm import SimDriver, SimDriverConfig
         from understudy.envs.arms.sim_arm import SimArm as BulletArm
 
-        if self.seed < 0:
-            raise InputError(f"--seed must not be negative, got {self.seed}.")
         config = SimDriverConfig(seed=self.seed, rate_hz=self.rate)
-        robot, task = load_robot(self.robot), make_task(self.task)
-        randomization = load_randomization(self.randomize)
-        stop = _stop_on_signals()
         # No Guard: this is what lies beyond the commander's own.
         arm = BulletArm(robot, task.objects, realtime=True)
         env = ArmEnv(arm, task, randomization=randomization)
@@ -70,7 +71,7 @@ class SimArm:
         )
         try:
             print(self._ready(robot), flush=True)
-            driver.run(stop.is_set)
+            driver.run(stop)
         finally:
             driver.close()
             arm.close()
@@ -93,15 +94,3 @@ class SimArm:
             f"sim-arm ready: {robot.name}, task {self.task}, seed {self.seed}; {ros.joint_states.topic} at "
             f"{self.rate:g} Hz{picture}; listening on {ros.command_topic}"
         )
-
-
-def _stop_on_signals() -> threading.Event:
-    """An event that SIGINT and SIGTERM set."""
-    stop = threading.Event()
-
-    def note(number: int, frame: FrameType | None) -> None:
-        stop.set()
-
-    signal.signal(signal.SIGINT, note)
-    signal.signal(signal.SIGTERM, note)
-    return stop

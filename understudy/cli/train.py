@@ -19,6 +19,7 @@ import tyro
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
+from understudy.cli.options import require_seed
 from understudy.datasets.episode import Episode
 from understudy.envs.make import make_env
 from understudy.learners.adversarial import AdversarialConfig, train_adversarial
@@ -51,6 +52,7 @@ class TrainBC:
     """Print one JSON object at the end, for programs."""
 
     def run(self) -> int:
+        require_seed(self.config.seed)
         require_free(self.out)
         dataset, episodes = read_demonstrations(self.dataset, self.task, self.robot)
         run = Run.create(self.out, RunConfig.of("bc", self.config, self.config.seed, dataset, episodes))
@@ -75,6 +77,7 @@ class _Adversarial:
     """Print one JSON object at the end, for programs."""
 
     def _train(self, algorithm: str) -> int:
+        require_seed(self.config.seed)
         require_free(self.out)
         dataset, episodes = read_demonstrations(self.dataset, self.task, self.robot)
         run = Run.create(self.out, RunConfig.of(algorithm, self.config, self.config.seed, dataset, episodes))
