@@ -64,7 +64,7 @@ def sim_arm(start: Start) -> subprocess.Popen[str]:
 
 
 MAX_AGE_S = 1.0
-"""On a busy machine a joining process has been seen to delay joint states by 0.34 s; the shipped limit is 0.25 s."""
+"""On a busy machine a joining process has been seen to delay joint states by 0.34 s; the shipped limit is 0.5 s."""
 
 
 @pytest.fixture

@@ -102,7 +102,7 @@ def test_an_arm_that_stops_reporting_is_noticed():
     old = arm.observe()
     arm.observe = lambda: Observation(old.values, dict.fromkeys(old.values, 0))  # type: ignore[method-assign]
     arm.clock.advance(1.0)
-    with pytest.raises(StaleObservation, match=r"'joint_position' is 1\.\d+ s old at the tick; at most 0\.250 s"):
+    with pytest.raises(StaleObservation, match=r"'joint_position' is 1\.\d+ s old at the tick; at most 0\.500 s"):
         control.wait()
     arm.observe = lambda: Observation({}, {})  # type: ignore[method-assign]
     with pytest.raises(StaleObservation, match="No 'joint_position' has been received"):
@@ -124,8 +124,8 @@ def test_a_new_episode_begins_with_the_arms_own_set_point_and_no_overruns():
 def test_age_limits_are_those_of_the_topic_that_brings_the_key():
     ages = max_ages(PANDA, ("joint_position", "tool_position", "object_position", "object_quaternion", "image_front"))
     assert ages == {
-        "joint_position": 0.25,
-        "tool_position": 0.25,
+        "joint_position": 0.5,
+        "tool_position": 0.5,
         "object_position": 0.5,
         "object_quaternion": 0.5,
         "image_front": 1.0,
