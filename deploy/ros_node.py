@@ -103,7 +103,7 @@ class DeployNode:
     @property
     def recorded(self) -> bool:
         """Whether somebody has subscribed to what the skill asks for and to the episodes."""
-        return self._requested.get_subscription_count() > 0 and self._episodes.get_subscription_count() > 0
+        return bool(self._requested.get_subscription_count() > 0 and self._episodes.get_subscription_count() > 0)
 
     @property
     def unjudged(self) -> str | None:
