@@ -232,7 +232,7 @@ class SimArm:
         return np.ascontiguousarray(np.reshape(pixels, (height, width, 4))[:, :, :3].astype(np.uint8))
 
     def _forget_contacts(self) -> None:
-        """Restore the first state with nothing touching: Bullet would start the solver from the last episode's contacts."""
+        """Restore the first state with nothing touching: Bullet would start from the last episode's contacts."""
         pybullet.restoreState(self._initial, physicsClientId=self._client)
         for index, body in enumerate(self._bodies.values()):
             pybullet.resetBasePositionAndOrientation(
