@@ -29,7 +29,7 @@ from stable_baselines3.common.monitor import Monitor
 from stable_baselines3.common.vec_env import DummyVecEnv
 from torch import Tensor, nn
 
-from understudy.datasets.batches import require_alike
+from understudy.datasets.batches import GRIPPER, require_alike
 from understudy.datasets.episode import Episode
 from understudy.envs.arm_env import ArmEnv
 from understudy.errors import InputError, unknown_name
@@ -61,7 +61,7 @@ class DiscriminatorConfig:
 
 @dataclass(frozen=True)
 class AdversarialConfig:
-    """Settings of GAIL and AIRL; the defaults learned reaching in 8,000 steps."""
+    """Settings of GAIL and AIRL; the defaults learned reaching from 20 demonstrations in 10,000 steps."""
 
     steps: int = 10_240
     """Control periods in the environment, rounded down to whole rounds."""
@@ -70,10 +70,12 @@ class AdversarialConfig:
     batch_size: int = 64
     epochs: int = 10
     """Passes of PPO over a round."""
-    learning_rate: float = 4e-4
+    learning_rate: float = 1e-3
     gamma: float = 0.9
-    log_std: float = -0.7
+    log_std: float = -1.0
     """Of the policy at the start; a larger one is clipped so often that AIRL's densities are wrong."""
+    average: float = 0.5
+    """The policy that is kept is a running average over rounds: the game goes back and forth to its end."""
     hidden: tuple[int, ...] = (64, 64)
     """Of the policy and the value function."""
     seed: int = 0
@@ -113,16 +115,15 @@ def train_adversarial(
     require_alike(episodes)
     torch.manual_seed(config.seed)
     policy = _make_policy(episodes, config)
-    demonstrations = [as_trajectory(episode, policy) for episode in episodes]
-    _require_enough(demonstrations, config.discriminator.batch_size)
+    _require_enough(episodes, config.discriminator.batch_size)
     with tempfile.TemporaryDirectory(prefix="understudy-imitation-") as scratch:
-        _train(algorithm, demonstrations, make_env, policy, config, log, scratch)
+        _train(algorithm, episodes, make_env, policy, config, log, scratch)
     return policy.eval()
 
 
 def _train(
     algorithm: str,
-    demonstrations: Sequence[Trajectory],
+    episodes: Sequence[Episode],
     make_env: Callable[[], ArmEnv],
     policy: ChunkMLP,
     config: AdversarialConfig,
@@ -130,18 +131,20 @@ def _train(
     scratch: str,
 ) -> None:
     """Round after round; leaves what was learned in `policy`. The library wants a folder for its logs."""
-    env = DummyVecEnv([lambda: Monitor(FeatureEnv(make_env(), policy), info_keywords=("success",))])
+    arm_env = make_env()
+    demonstrations = [as_trajectory(episode, policy, arm_env.task.horizon) for episode in episodes]
+    env = DummyVecEnv([lambda: Monitor(FeatureEnv(arm_env, policy), info_keywords=("success",))])
     env.seed(config.seed)
     try:
         generator = _make_generator(env, config)
         trainer = make_trainer(algorithm, demonstrations, env, generator, config, scratch)
         for round_ in range(config.steps // config.round_steps):
             row = play_round(trainer, config.discriminator.updates)
+            follow_mean(generator, policy, config.average if round_ else 0.0)
             if log is not None:
                 log({"step": (round_ + 1) * config.round_steps, **_acted(generator), **row})
     finally:
         env.close()
-    _copy_mean(generator, policy)
 
 
 def play_round(trainer: AdversarialTrainer, updates: int) -> dict[str, float]:
@@ -187,19 +190,33 @@ class FeatureEnv(
         return np.asarray(features.numpy(), np.float32)
 
 
-def as_trajectory(episode: Episode, policy: ChunkMLP) -> Trajectory:
-    """A demonstration as the library's type: standardised features (N + 1, F) and actions (N, A) in [-1, 1]."""
-    observations = {
-        key: torch.from_numpy(
-            np.concatenate([episode.observations[key], np.asarray(episode.final_observation[key])[None]]).astype(
-                np.float32
-            )
-        )
-        for key in policy.shapes
-    }
+def as_trajectory(episode: Episode, policy: ChunkMLP, horizon: int = 0) -> Trajectory:
+    """A demonstration as the library's type: standardised features (N + 1, F) and actions (N, A) in [-1, 1].
+
+    A demonstration ends when it has succeeded, an episode of the learner at its horizon. One that is shorter than
+    `horizon` is continued to it by standing still where it ended: otherwise nothing shows what to do there, and the
+    learner is drawn back to where demonstrations spend their time (Kostrikov et al. 2019 add absorbing states for it).
+    """
+    rest = max(0, horizon - len(episode))
+    observations = {}
+    for key in policy.shapes:
+        final = np.asarray(episode.final_observation[key])[None]
+        values = np.concatenate([episode.observations[key], *[final] * (1 + rest)])
+        observations[key] = torch.from_numpy(values.astype(np.float32))
     with torch.inference_mode():
         features = policy.inputs(observations).numpy()
-    return Trajectory(obs=features, acts=episode.actions, infos=None, terminal=True)
+    actions = np.concatenate([episode.actions, np.tile(_standing_still(episode), (rest, 1))])
+    return Trajectory(obs=features, acts=actions, infos=None, terminal=True)
+
+
+def _standing_still(episode: Episode) -> NDArray[np.float32]:
+    """(A,) the action that keeps the last position, and the gripper as it was."""
+    last = episode.actions[-1].copy()
+    spec = episode.info.action_spec
+    if spec.name != "joint_position":
+        motion = [i for i, label in enumerate(spec.labels) if label != GRIPPER]
+        last[motion] = spec.normalise(np.zeros(spec.size))[motion]
+    return last
 
 
 def make_trainer(
@@ -245,7 +262,8 @@ class _Regularised(AdversarialTrainer):
         labels = batch["labels_expert_is_one"]
         logits = self.logits_expert_is_high(**_inputs_of(batch, self.regularisation.input_noise))
         loss = nn.functional.binary_cross_entropy_with_logits(logits, labels.float())
-        (loss + self.regularisation.gradient_penalty * self._penalty(batch)).backward()
+        total = loss + self.regularisation.gradient_penalty * self._penalty(batch)
+        total.backward()  # type: ignore[no-untyped-call]
         self._disc_opt.step()
         self._disc_step += 1
         with torch.no_grad():
@@ -260,9 +278,10 @@ class _Regularised(AdversarialTrainer):
             for name in ("state", "action", "next_state")
         }
         logits = self._reward_net(**between, done=batch["done"][:half])
-        gradients = torch.autograd.grad(logits.sum(), list(between.values()), create_graph=True, allow_unused=True)
-        norm = torch.cat([gradient for gradient in gradients if gradient is not None], dim=1).norm(dim=1)
-        return (norm - 1.0).clamp(min=0.0).square().mean()
+        gradients = torch.autograd.grad(logits.sum(), list(between.values()), create_graph=True, materialize_grads=True)
+        norm = torch.linalg.vector_norm(torch.cat(gradients, dim=1), dim=1)
+        penalty: Tensor = (norm - 1.0).clamp(min=0.0).square().mean()
+        return penalty
 
 
 def _inputs_of(batch: Mapping[str, Tensor], noise: float) -> dict[str, Tensor]:
@@ -336,11 +355,13 @@ def _make_generator(env: DummyVecEnv, config: AdversarialConfig) -> PPO:
     )
 
 
-def _copy_mean(generator: PPO, policy: ChunkMLP) -> None:
-    """Copy PPO's mean action into the policy that is kept."""
+@torch.no_grad()
+def follow_mean(generator: PPO, policy: ChunkMLP, keep: float) -> None:
+    """Move the policy that is kept towards PPO's mean action: `keep` of its weights and the rest of PPO's."""
     trained = [*_linears(generator.policy.mlp_extractor.policy_net), generator.policy.action_net]
     for source, target in zip(trained, _linears(policy.head), strict=True):
-        target.load_state_dict(source.state_dict())
+        target.weight.lerp_(source.weight, 1.0 - keep)
+        target.bias.lerp_(source.bias, 1.0 - keep)
 
 
 def _linears(module: nn.Module) -> Iterator[nn.Linear]:
@@ -359,8 +380,8 @@ def _acted(generator: PPO) -> dict[str, float]:
     }
 
 
-def _require_enough(demonstrations: Sequence[Trajectory], batch_size: int) -> None:
-    transitions = sum(len(demonstration) for demonstration in demonstrations)
+def _require_enough(episodes: Sequence[Episode], batch_size: int) -> None:
+    transitions = sum(len(episode) for episode in episodes)
     if transitions < batch_size:
         raise InputError(
             f"The demonstrations have {transitions} transitions, fewer than the discriminator's batch of {batch_size}; "

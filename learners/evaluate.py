@@ -292,4 +292,4 @@ def mcnemar_exact(first_only: int, second_only: int) -> float:
     """Two-sided p-value that the seeds on which two policies differ fall evenly (binomial, 1/2)."""
     total, fewer = first_only + second_only, min(first_only, second_only)
     tail = sum(math.comb(total, k) for k in range(fewer + 1)) / 2**total
-    return min(1.0, 2.0 * tail)
+    return float(min(1.0, 2.0 * tail))

@@ -101,7 +101,7 @@ def to_onnx(policy: ChunkPolicy) -> bytes:
         torch.onnx.export(
             graph,
             _examples(policy),
-            buffer,
+            buffer,  # type: ignore[arg-type]
             input_names=list(graph.keys),
             output_names=[OUTPUT],
             opset_version=OPSET,
@@ -115,7 +115,7 @@ def to_torchscript(policy: ChunkPolicy) -> bytes:
     buffer = io.BytesIO()
     with _quiet(), torch.no_grad():
         traced = torch.jit.trace(Graph(policy).eval(), _examples(policy))  # type: ignore[no-untyped-call]
-        torch.jit.save(traced, buffer)  # type: ignore[no-untyped-call]
+        torch.jit.save(traced, buffer)
     return buffer.getvalue()
 
 
@@ -205,8 +205,7 @@ def _name(out: Path) -> str:
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Without torch's notices that tracing has a successor, and the tracer's on python values (all constant here)."""
+    """Without torch's notices that tracing has a successor."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", DeprecationWarning)
-        warnings.filterwarnings("ignore", category=torch.jit.TracerWarning)
         yield

@@ -91,7 +91,8 @@ def _positions(shapes: Shapes, config: FeatureConfig) -> list[Feature]:
     plan = [Feature("offset", pair, 3) for pair in pairs]
     if config.directions:
         plan += [Feature("direction", pair, 3) for pair in pairs]
-    return plan + [Feature("height", (key,), 1) for key in ("tool_position", *objects)]
+    # the table matters where something lies on it; a goal in the air is the same at any height
+    return plan + [Feature("height", (key,), 1) for key in ("tool_position", *objects) if objects]
 
 
 def _rotations(shapes: Shapes, spec: ActionSpec, config: FeatureConfig) -> list[Feature]:

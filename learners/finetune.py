@@ -179,7 +179,7 @@ class ResidualEnv(gymnasium.Env[NDArray[np.float32], NDArray[np.float32]]):
     """One decision a step: a correction (A,) in [-1, 1] for all actions the clone plays until its next look.
 
     The observation is what the residual's actor sees. `info` holds `steps` (control periods of this decision),
-    `episode_steps` (of the episode so far) and `success`.
+    `episode_steps` and `task_return` (of the episode so far) and `success`.
     """
 
     def __init__(self, env: ArmEnv, policy: ResidualPolicy, reward: str, gamma: float) -> None:
@@ -191,6 +191,7 @@ class ResidualEnv(gymnasium.Env[NDArray[np.float32], NDArray[np.float32]]):
         self.action_space = spaces.Box(-1.0, 1.0, (policy.action_spec.size,), np.float32)
         self._decided = torch.zeros(1, policy.execute, policy.action_spec.size)
         self._score = 0.0
+        self._return = 0.0
         self._episode_steps = 0
 
     def reset(
@@ -200,6 +201,7 @@ class ResidualEnv(gymnasium.Env[NDArray[np.float32], NDArray[np.float32]]):
         super().reset(seed=seed)
         observation, info = self.env.reset(seed=seed, options=options)
         self._score, self._episode_steps = self.env.task.score(observation).reward, 0
+        self._return = 0.0
         return self._look(observation), info
 
     def step(self, correction: NDArray[np.float32]) -> tuple[NDArray[np.float32], float, bool, bool, dict[str, Any]]:
@@ -209,6 +211,7 @@ class ResidualEnv(gymnasium.Env[NDArray[np.float32], NDArray[np.float32]]):
         before, start = self._score, self._episode_steps
         for action in actions:
             observation, self._score, terminated, truncated, info = self.env.step(action)
+            self._return += self._score
             self._episode_steps += 1
             if terminated or truncated:
                 break
@@ -216,7 +219,12 @@ class ResidualEnv(gymnasium.Env[NDArray[np.float32], NDArray[np.float32]]):
         # potential-based (Ng et al. 1999): rising scores are rewarded, staying at a high one is not
         after = 0.0 if terminated else self._score
         shaping = self.gamma * after - before if self.reward == "shaped" else 0.0
-        counts = {"steps": self._episode_steps - start, "episode_steps": self._episode_steps, "success": success}
+        counts = {
+            "steps": self._episode_steps - start,
+            "episode_steps": self._episode_steps,
+            "task_return": self._return,
+            "success": success,
+        }
         return self._look(observation), float(success) + shaping, terminated, truncated, counts
 
     def close(self) -> None:
@@ -244,13 +252,13 @@ class _EnvFactory:
         policy = ResidualPolicy.build(self.description)
         policy.load_state_dict({name: torch.from_numpy(array) for name, array in self.weights.items()})
         env = ResidualEnv(self.setting.make(), policy.eval().requires_grad_(False), self.reward, self.gamma)
-        return Monitor(env, info_keywords=("success", "episode_steps"))
+        return Monitor(env, info_keywords=("success", "episode_steps", "task_return"))
 
 
 def _make_envs(policy: ResidualPolicy, setting: Setting, config: FinetuneConfig) -> VecEnv:
     weights = {name: tensor.numpy() for name, tensor in policy.state_dict().items()}
     factory = _EnvFactory(policy.describe(), weights, setting, config.reward, config.gamma)
-    factories = [factory] * config.environments
+    factories: list[Callable[[], gymnasium.Env[Any, Any]]] = [factory] * config.environments
     separate = config.processes and config.environments > 1
     env: VecEnv = SubprocVecEnv(factories, start_method="spawn") if separate else DummyVecEnv(factories)
     env.seed(TRAIN_SEED + 1_000 * config.seed)
@@ -279,8 +287,10 @@ def _make_ppo(env: VecEnv, config: FinetuneConfig) -> PPO:
 
 def start_at_zero(learner: PPO) -> None:
     """Make the actor's mean exactly zero: training starts at the clone."""
-    nn.init.zeros_(learner.policy.action_net.weight)
-    nn.init.zeros_(learner.policy.action_net.bias)
+    last = learner.policy.action_net
+    assert isinstance(last, nn.Linear)
+    nn.init.zeros_(last.weight)
+    nn.init.zeros_(last.bias)
 
 
 def copy_actor(learner: PPO, policy: ResidualPolicy) -> None:
@@ -320,7 +330,8 @@ class _Rounds(BaseCallback):
         self._log(
             {
                 "step": self._steps,
-                "reward": float(np.mean([episode["r"] for episode in episodes])),
+                # the task's own reward, so that it compares with an evaluation, whatever the residual was paid
+                "reward": float(np.mean([episode["task_return"] for episode in episodes])),
                 "episode_length": float(np.mean([episode["episode_steps"] for episode in episodes])),
                 "success": float(np.mean([episode["success"] for episode in episodes])),
                 **{name.replace("train/", ""): float(losses[name]) for name in _LOGGED if name in losses},
@@ -328,7 +339,7 @@ class _Rounds(BaseCallback):
         )
 
     def _set_actor_learning(self, learns: bool) -> None:
-        policy = self.model.policy
+        policy: Any = self.model.policy
         for module in (policy.mlp_extractor.policy_net, policy.action_net):
             module.requires_grad_(learns)
         policy.log_std.requires_grad_(learns)

@@ -88,8 +88,14 @@ class RunConfig:
 
     def child(self, learner: str, options: Any, seed: int, parent: Path) -> RunConfig:
         """The record of a run that goes on from this one."""
-        changes = {"learner": learner, "options": dataclasses.asdict(options), "seed": seed, "parent": str(parent)}
-        return dataclasses.replace(self, **changes, **_provenance())
+        return dataclasses.replace(
+            self,
+            learner=learner,
+            options=dataclasses.asdict(options),
+            seed=seed,
+            parent=str(parent),
+            **_provenance(),
+        )
 
 
 def _provenance() -> dict[str, Any]:

@@ -25,6 +25,7 @@ TINY = AdversarialConfig(
     batch_size=32,
     epochs=2,
     hidden=(16,),
+    average=0.0,
     discriminator=DiscriminatorConfig(updates=30, batch_size=32, buffer=128),
 )
 
@@ -80,13 +81,13 @@ def test_the_penalty_grows_with_the_discriminators_slope(tmp_path) -> None:
 
 def test_what_is_kept_acts_as_the_learner_did_and_rounds_are_logged(monkeypatch: pytest.MonkeyPatch) -> None:
     kept = {}
-    copy = adversarial._copy_mean
+    follow = adversarial.follow_mean
 
-    def spy(generator, policy):
+    def spy(generator, policy, keep):
         kept["generator"] = generator
-        copy(generator, policy)
+        follow(generator, policy, keep)
 
-    monkeypatch.setattr(adversarial, "_copy_mean", spy)
+    monkeypatch.setattr(adversarial, "follow_mean", spy)
     env = make_env("reach", fixed_horizon=True)
     episodes = [_reach_like(seed) for seed in range(4)]
     rows: list[dict[str, float]] = []
@@ -123,6 +124,17 @@ def _reach_like(seed: int):
         sent=episode.sent[:, :3],
         measured=episode.measured[:, :3],
     )
+
+
+def test_a_demonstration_that_ends_early_is_continued_by_standing_still() -> None:
+    episode = toy_episode(0, steps=30)
+    policy = adversarial._make_policy([episode], TINY)
+    longer = adversarial.as_trajectory(episode, policy, horizon=50)
+    assert (len(longer.acts), len(longer.obs)) == (50, 51)
+    np.testing.assert_array_equal(longer.acts[:30], episode.actions)
+    np.testing.assert_allclose(longer.acts[30:], [[0.0, 0.0, 0.0, -1.0]] * 20, atol=1e-6)
+    np.testing.assert_array_equal(longer.obs[31:], np.repeat(longer.obs[30:31], 20, axis=0))
+    assert len(adversarial.as_trajectory(episode, policy, horizon=10).acts) == 30
 
 
 def test_nonsense_is_refused() -> None:

@@ -105,6 +105,8 @@ def test_the_plan_follows_from_what_is_observed_and_done() -> None:
     assert ("object_position", "goal_position") in {feature.keys for feature in turning}
     assert "joint_position" in used_keys(plan_features(SHAPES, JOINTS))
     assert "joint_velocity" in used_keys(plan_features(SHAPES, SPEC, FeatureConfig(joint_velocity=True)))
+    in_the_air = plan_features({"tool_position": (3,), "goal_position": (3,)}, SPEC)
+    assert {feature.kind for feature in in_the_air} == {"offset", "direction"}
     bare = plan_features({"joint_position": (2,), "goal_position": (3,)}, JOINTS)
     assert used_keys(bare) == ("goal_position", "joint_position")
     assert turns_with_scene(turning)
