@@ -49,15 +49,14 @@ class Sizes:
 
     lift_episodes: int
     reach_episodes: int
-    gail_steps: int
-    airl_steps: int
+    adversarial_steps: int
     finetune_steps: int
     evaluation_episodes: int
     ros_episodes: int
 
 
-FULL = Sizes(50, 20, 20_480, 10_240, 40_960, 100, 20)
-SHORT = Sizes(50, 20, 2_048, 2_048, 4_096, 20, 3)
+FULL = Sizes(50, 20, 10_240, 40_960, 100, 20)
+SHORT = Sizes(50, 20, 4_096, 4_096, 20, 3)
 
 
 @dataclass(frozen=True)
@@ -143,8 +142,8 @@ class _Show:
 
     def adversarial(self) -> None:
         """GAIL and AIRL, short."""
-        for learner, steps in (("gail", self.sizes.gail_steps), ("airl", self.sizes.airl_steps)):
-            self.command(f"train {learner} datasets/reach --out runs/{learner} --steps {steps}")
+        for learner in ("gail", "airl"):
+            self.command(f"train {learner} datasets/reach --out runs/{learner} --steps {self.sizes.adversarial_steps}")
 
     def finetune(self) -> None:
         """Residual PPO on the frozen clone."""
