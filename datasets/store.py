@@ -292,8 +292,8 @@ class Dataset:
         with self._locked():
             if target.exists():
                 raise DatasetError(f"Episode {summary.id!r} is in {self.path} already.")
-            _move(recording, target)
             with self._fresh_index() as file:
+                _move(recording, target)
                 _link(file, summary)
         return summary.id
 
@@ -308,9 +308,9 @@ class Dataset:
             if id not in self.ids:
                 raise DatasetError(str(unknown_name("episode", id, self.ids)))
             steps = _steps(source)
-            if source.exists():
-                _move(source, self._place("trash", id))
             with self._fresh_index() as file:
+                if source.exists():
+                    _move(source, self._place("trash", id))
                 _unlink(file, {id})
                 file["data"].attrs["total"] = int(file["data"].attrs["total"]) - steps
 
@@ -324,10 +324,9 @@ class Dataset:
             raise DatasetError(str(unknown_name("dropped episode", id, self.dropped)))
         source = self._place("trash", id)
         summary = _summary(source)
-        with self._locked():
+        with self._locked(), self._fresh_index() as file:
             _move(source, self._place("episodes", id))
-            with self._fresh_index() as file:
-                _link(file, summary)
+            _link(file, summary)
 
     @property
     def dropped(self) -> tuple[str, ...]:

@@ -143,3 +143,27 @@ def test_a_person_at_the_keyboard(tmp_path: Path) -> None:
     assert moved[0] > 0.03
     assert abs(moved[1]) < 0.01
     assert len(dataset.dropped) == 1
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("after_s", [0.4, 0.7, 1.5])
+def test_a_signal_ends_a_scripted_recording_at_any_moment(
+    tmp_path: Path, number: signal.Signals, after_s: float
+) -> None:
+    """A signal could crash an import, or vanish in a callback: the recording then went on."""
+    process = subprocess.Popen(
+        [sys.executable, "-m", "understudy", "record", "reach", "--episodes", "9999", "--out", str(tmp_path / "demos")],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    time.sleep(after_s)
+    process.send_signal(number)
+    told = process.communicate(timeout=30)[1]
+    assert process.returncode == 130
+    assert told.endswith("stopped\n")
+    assert "Traceback" not in told
+    if (tmp_path / "demos/dataset.hdf5").exists():
+        dataset = Dataset.open(tmp_path / "demos")
+        assert not dataset.recovery.unreadable
+        assert len(list(dataset.episodes())) == len(dataset)

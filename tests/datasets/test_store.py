@@ -12,7 +12,7 @@ import pytest
 from datasets_builders import info, make_dataset, make_episode, record, steps_of
 
 from understudy.datasets.store import INDEX, Dataset
-from understudy.errors import DatasetError
+from understudy.errors import DatasetError, RecordingError
 
 
 def test_episodes_come_back_as_recorded(tmp_path: Path) -> None:
@@ -218,3 +218,50 @@ def flip_byte_of(path: Path, name: str) -> None:
     content = bytearray(path.read_bytes())
     content[place] ^= 0x10
     path.write_bytes(content)
+
+
+@pytest.mark.parametrize("id", ["../episodes/{}", "../trash/{}", "/tmp/{}", ""])
+def test_an_id_reaches_into_no_other_folder(tmp_path: Path, id: str) -> None:
+    """`restore ../episodes/ID` once put an episode into the index twice."""
+    dataset = make_dataset(tmp_path / "demos", 2)
+    wanted = id.format(dataset.ids[0])
+    for action in (dataset.restore, dataset.drop, dataset.read, dataset.discard):
+        with pytest.raises((DatasetError, FileNotFoundError)):
+            action(wanted)
+    assert len(Dataset.open(dataset.path)) == 2
+
+
+def test_recorders_side_by_side_never_get_the_same_seed(tmp_path: Path) -> None:
+    """Two recorders of one dataset once played the same seeds, and half of the episodes were duplicates."""
+    Dataset.create(tmp_path / "demos", robot="two_joint", task="reach")
+    one, two = Dataset.open(tmp_path / "demos"), Dataset.open(tmp_path / "demos")
+    assert [one.claim_seed(0), two.claim_seed(0), one.claim_seed(1), two.claim_seed(7)] == [0, 1, 2, 7]
+
+
+def test_a_full_disk_is_met_before_hdf5_meets_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """HDF5 crashed the process when the disk filled up under a file that was being closed."""
+    dataset = make_dataset(tmp_path / "demos", 2)
+    episode = make_episode(90)
+    writer = dataset.begin(episode.info, {key: values[0] for key, values in episode.observations.items()})
+    with monkeypatch.context() as patch:
+        usage = type("Usage", (), {"free": 1000})
+        patch.setattr("understudy.datasets.writer.shutil.disk_usage", lambda folder: usage)
+        for step in steps_of(episode)[:20]:
+            writer.add(step)
+        with pytest.raises(RecordingError, match=r"No space left on device.*Free some space"):
+            writer.finish()
+        writer.release()
+        full = Dataset.open(tmp_path / "demos")
+        assert "No space left" in full.recovery.unreadable[writer.path.stem]
+        assert len(list(full.episodes())) == 2
+        with pytest.raises(OSError, match="No space left"):
+            full.drop(full.ids[0])
+    roomy = Dataset.open(tmp_path / "demos")
+    assert roomy.recovery.takes == (writer.path.stem,)
+    assert len(roomy) == 2
+
+
+def test_an_unreadable_episode_that_the_index_does_not_know_is_told(tmp_path: Path) -> None:
+    dataset = make_dataset(tmp_path / "demos", 2)
+    (dataset.path / "episodes/stray.hdf5").write_text("text")
+    assert "not a readable episode file" in Dataset.open(dataset.path).recovery.unreadable["stray"]

@@ -189,3 +189,27 @@ def test_asked_to_be_recorded_it_moves_nothing_until_somebody_records(
     assert "start `understudy record TASK --watch`" in err
     assert "Traceback" not in err
     assert out == ""
+
+
+def test_a_second_deployment_is_refused_while_the_first_commands_the_arm(
+    start: Start, sim_arm: subprocess.Popen[str], tmp_path: Path
+) -> None:
+    skill = write_tiny(tmp_path / "lift.skill")
+    arguments = ("deploy", skill, "--robot", "panda", "--reset-service", "/sim_arm/reset", "--max-novelty", "1e9")
+    first = start(*arguments, "--episodes", "9")
+    assert first.stderr is not None
+    assert first.stderr.readline().startswith("episode 0")
+    second = start(*arguments, "--ready-s", "4")
+    told = second.communicate(timeout=40)[1]
+    assert second.returncode == 1
+    assert told.startswith("error: The arm is commanded already: /understudy_arm publishes ")
+    assert first.poll() is None
+
+
+def test_a_success_topic_that_nobody_publishes_is_told_before_the_arm_moves(
+    start: Start, sim_arm: subprocess.Popen[str], tmp_path: Path
+) -> None:
+    skill = write_tiny(tmp_path / "lift.skill")
+    process = start("deploy", skill, "--robot", "panda", "--ready-s", "6", "--success-topic", "/wrong")
+    assert "Nobody publishes /wrong" in process.communicate(timeout=40)[1]
+    assert process.returncode == 1

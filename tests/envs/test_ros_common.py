@@ -22,6 +22,7 @@ from understudy.envs.arms.ros_common import (
     array_to_image,
     finite_array,
     image_to_array,
+    require_domain,
     time_ns,
     to_time,
     use_shipped_profiles,
@@ -132,3 +133,16 @@ def test_a_program_that_forgets_to_leave_the_graph_still_ends_well():
         [sys.executable, "-c", program], env=environment, capture_output=True, text=True, check=False
     )
     assert (finished.returncode, finished.stderr) == (0, "")
+
+
+@pytest.mark.parametrize("domain", ["foo", "9999", "-1", "1.5", "٣"])
+def test_a_domain_that_the_middleware_would_crash_on_is_refused(domain: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ROS_DOMAIN_ID", domain)
+    with pytest.raises(InputError, match=f"ROS_DOMAIN_ID must be a whole number from 0 to 232, got '{domain}'"):
+        require_domain()
+
+
+@pytest.mark.parametrize("domain", ["", "0", "232"])
+def test_a_usable_domain_is_taken(domain: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ROS_DOMAIN_ID", domain)
+    require_domain()

@@ -200,7 +200,7 @@ def test_a_missing_extra_is_named(place: dict[str, str]) -> None:
         "sim-arm": "sim",
         f"train bc {{tmp}}/demos --out {NEW}": "sim",
         f"finetune {{tmp}}/run --out {NEW}": "sim",
-        f"export {{tmp}}/run --out {NEW}.skill": "train",
+        f"export {{tmp}}/run --out {NEW}.skill": "robot",
         "deploy {tmp}/tiny.skill --robot panda": "robot",
     }
     before = contents(place["tmp"])

@@ -2,13 +2,22 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import subprocess
 import sys
 
 import pytest
 
 from understudy import errors
-from understudy.errors import InputError, MissingExtra, UnderstudyError, missing_extra_of, unknown_name
+from understudy.errors import (
+    InputError,
+    MissingExtra,
+    UnderstudyError,
+    failed_file_of,
+    missing_extra_of,
+    unknown_name,
+)
 
 FAILED, BAD_INPUT = 1, 2
 
@@ -93,3 +102,27 @@ def test_errors_import_only_the_standard_library() -> None:
     finished = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     foreign = set(finished.stdout.split()) - sys.stdlib_module_names - {"understudy"}
     assert foreign == set()
+
+
+@pytest.mark.parametrize(
+    ("number", "code", "words"),
+    [
+        (errno.ENOSPC, FAILED, "The disk is full (demos/x: No space left on device): free some space"),
+        (errno.EROFS, BAD_INPUT, "Not allowed here (demos/x: Read-only file system): give another path"),
+        (errno.ENOTDIR, BAD_INPUT, "This path cannot be used (demos/x: Not a directory): give another one."),
+    ],
+)
+def test_a_path_that_the_system_refuses_is_a_sentence(number: int, code: int, words: str) -> None:
+    told = failed_file_of(OSError(number, os.strerror(number), "demos/x"))
+    assert told is not None
+    assert words in str(told)
+    assert told.exit_code == code
+
+
+def test_other_failures_of_the_system_are_not_hidden() -> None:
+    assert failed_file_of(OSError(errno.ECONNRESET, "reset")) is None
+
+
+def test_ten_thousand_names_are_not_listed() -> None:
+    told = str(unknown_name("episode", "x", [f"e{index:05}" for index in range(10_000)]))
+    assert told.endswith("e00039, and 9960 more.")

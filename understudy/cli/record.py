@@ -115,6 +115,7 @@ class Record:
         return dataset
 
     def _watch(self, robot: RobotDescription, task: Task, stop: Stop) -> int:
+        import understudy.capture.ros_streams  # noqa: F401 - a missing extra is told before a dataset is made
         from understudy.capture.watch import WatchConfig, require_topics, watch
 
         require_topics(robot, task)
