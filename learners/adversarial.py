@@ -211,7 +211,7 @@ def as_trajectory(episode: Episode, policy: ChunkMLP, horizon: int = 0) -> Traje
 
 def _standing_still(episode: Episode) -> NDArray[np.float32]:
     """(A,) the action that keeps the last position, and the gripper as it was."""
-    last = episode.actions[-1].copy()
+    last: NDArray[np.float32] = episode.actions[-1].copy()
     spec = episode.info.action_spec
     if spec.name != "joint_position":
         motion = [i for i, label in enumerate(spec.labels) if label != GRIPPER]
@@ -358,7 +358,7 @@ def _make_generator(env: DummyVecEnv, config: AdversarialConfig) -> PPO:
 @torch.no_grad()
 def follow_mean(generator: PPO, policy: ChunkMLP, keep: float) -> None:
     """Move the policy that is kept towards PPO's mean action: `keep` of its weights and the rest of PPO's."""
-    trained = [*_linears(generator.policy.mlp_extractor.policy_net), generator.policy.action_net]
+    trained = [*_linears(generator.policy.mlp_extractor.policy_net), *_linears(generator.policy.action_net)]
     for source, target in zip(trained, _linears(policy.head), strict=True):
         target.weight.lerp_(source.weight, 1.0 - keep)
         target.bias.lerp_(source.bias, 1.0 - keep)

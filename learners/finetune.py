@@ -332,6 +332,7 @@ class _Rounds(BaseCallback):
                 "step": self._steps,
                 # the task's own reward, so that it compares with an evaluation, whatever the residual was paid
                 "reward": float(np.mean([episode["task_return"] for episode in episodes])),
+                "objective": float(np.mean([episode["r"] for episode in episodes])),
                 "episode_length": float(np.mean([episode["episode_steps"] for episode in episodes])),
                 "success": float(np.mean([episode["success"] for episode in episodes])),
                 **{name.replace("train/", ""): float(losses[name]) for name in _LOGGED if name in losses},
