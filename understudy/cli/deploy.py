@@ -44,7 +44,8 @@ class Deploy:
     """Run a skill on an arm over ROS 2, with the Guard between them.
 
     Ctrl-C (or SIGTERM) stops the arm and then the program. Try --shadow first: it decides and reports what it would
-    have sent, and sends nothing. Leaves with 0 when all episodes ran, 1 when the arm had to be held.
+    have sent, and sends nothing. Leaves with 0 when all episodes ran, 1 when something was amiss and the
+    arm had to be held.
 
     Example:
         understudy deploy lift.skill --robot panda --shadow
