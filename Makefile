@@ -2,6 +2,7 @@
 
 PYTHON ?= python3.11
 ARGS ?=
+OUT ?= demo
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
@@ -25,8 +26,8 @@ $(STAMP): pyproject.toml constraints.txt
 	$(BIN)/python -m pip $(FROM_SOURCE) --editable '.[all,dev]'
 	touch $@
 
-demo: $(STAMP)  ## the whole way on the built-in arm (ARGS=--short for the quick one)
-	$(BIN)/understudy demo --out demo $(ARGS)
+demo: $(STAMP)  ## the whole way on the built-in arm (ARGS=--short for the quick one, OUT=folder)
+	$(BIN)/understudy demo --out $(OUT) $(ARGS)
 
 test: $(STAMP)  ## the tests (ARGS="-k guard" to choose)
 	$(BIN)/python -m pytest $(ARGS)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from math import sqrt
+from math import ceil, floor, sqrt
 from statistics import NormalDist
 
 from understudy.errors import InputError
@@ -30,3 +30,17 @@ def wilson_interval(successes: int, trials: int, confidence: float = 0.95) -> tu
     low = 0.0 if successes == 0 else max(0.0, centre - half)
     high = 1.0 if successes == trials else min(1.0, centre + half)
     return low, high
+
+
+def percent(rate: float) -> str:
+    """A rate as a percentage with one decimal, cut off: nothing that is reported is rounded up."""
+    return f"{floor(1000 * rate + _ROUNDING) / 10:.1f}%"
+
+
+def percent_interval(low: float, high: float) -> str:
+    """An interval as percentages with one decimal, widened to them: the low end cut off, the high end rounded up."""
+    return f"{percent(low)} to {ceil(1000 * high - _ROUNDING) / 10:.1f}%"
+
+
+_ROUNDING = 1e-9
+"""0.29 * 1000 is 289.99999999999994."""

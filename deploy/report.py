@@ -6,7 +6,7 @@ import dataclasses
 from dataclasses import dataclass
 from typing import Any
 
-from understudy.datasets.statistics import wilson_interval
+from understudy.datasets.statistics import percent, percent_interval, wilson_interval
 from understudy.deploy.runner import Outcome
 
 
@@ -71,8 +71,8 @@ class DeploymentReport:
         low, high = wilson_interval(self.successes, len(self.judged))
         rate = self.successes / len(self.judged)
         return (
-            f"{what}: {self.successes} of {len(self.judged)} succeeded, {rate:.0%} "
-            f"(95% interval {low:.0%} to {high:.0%}, Wilson)."
+            f"{what}: {self.successes} of {len(self.judged)} succeeded, {percent(rate)} "
+            f"(95% interval {percent_interval(low, high)}, Wilson)."
         )
 
 

@@ -84,7 +84,7 @@ class FinetuneConfig:
 
     def __post_init__(self) -> None:
         if self.algo not in ALGORITHMS:
-            raise unknown_name("algorithm of fine-tuning", self.algo, ALGORITHMS)
+            raise unknown_name("fine-tuning algorithm", self.algo, ALGORITHMS)
         if self.reward not in ("sparse", "shaped"):
             raise unknown_name("reward", self.reward, ("sparse", "shaped"))
         for name in ("steps", "environments", "round_decisions", "batch_size", "epochs", "judge_episodes"):

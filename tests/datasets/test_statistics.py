@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from understudy.datasets.statistics import wilson_interval
+from understudy.datasets.statistics import percent, percent_interval, wilson_interval
 from understudy.errors import InputError
 
 
@@ -42,3 +42,13 @@ def test_nothing_is_known_of_no_trials() -> None:
 def test_impossible_counts(counts: tuple[int, int]) -> None:
     with pytest.raises(InputError, match="expected 0 <= successes <= trials"):
         wilson_interval(*counts)
+
+
+@pytest.mark.parametrize(("rate", "text"), [(0.8389, "83.8%"), (0.9999, "99.9%"), (0.29, "29.0%"), (1.0, "100.0%")])
+def test_a_rate_is_cut_off(rate: float, text: str) -> None:
+    assert percent(rate) == text
+
+
+def test_an_interval_is_widened_to_its_decimals() -> None:
+    assert percent_interval(0.83887, 0.94471) == "83.8% to 94.5%"
+    assert percent_interval(0.0, 1.0) == "0.0% to 100.0%"

@@ -90,7 +90,7 @@ def test_not_done_in_time_is_a_failure(tmp_path: Path) -> None:
     report, problem = run(tmp_path, arm, Desk(arm), many(2))
     assert problem is None
     assert [e.success for e in report.episodes] == [False, False]
-    assert "0 of 2 succeeded, 0% (95% interval 0% to 66%, Wilson)" in report.table()
+    assert "0 of 2 succeeded, 0.0% (95% interval 0.0% to 65.8%, Wilson)" in report.table()
 
 
 def test_without_a_judge_nothing_is_claimed(tmp_path: Path) -> None:

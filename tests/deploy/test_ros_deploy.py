@@ -104,7 +104,7 @@ def test_a_deployment_moves_the_arm_within_its_limits_and_reports(
         (7, False, "time_limit"),
         (8, False, "time_limit"),
     ]
-    assert "0 of 2 succeeded, 0% (95% interval 0% to 66%, Wilson)" in out
+    assert "0 of 2 succeeded, 0.0% (95% interval 0.0% to 65.8%, Wilson)" in out
     commands = positions(listener)
     assert len(commands) >= 40  # of 120; a plain listener may be matched seconds later than the arm
     assert np.all((commands >= PANDA.joint_array("lower")) & (commands <= PANDA.joint_array("upper")))

@@ -92,9 +92,7 @@ def test_what_does_not_fit_is_refused_in_words(
     assert "exists and is not empty" in refuse(capsys, "train", "bc", demos, "--out", trained)
     assert "--task is 'lift'" in refuse(capsys, "evaluate", trained, "--task", "lift")
     assert "There is no run at" in refuse(capsys, "evaluate", tmp_path / "nowhere")
-    assert "Unknown algorithm of fine-tuning 'sac'" in refuse(
-        capsys, "finetune", trained, "--algo", "sac", "--out", out
-    )
+    assert "Unknown fine-tuning algorithm 'sac'" in refuse(capsys, "finetune", trained, "--algo", "sac", "--out", out)
     assert "Unknown randomization 'hrad': did you mean 'hard'" in refuse(
         capsys, "finetune", trained, "--randomize", "hrad", "--out", out
     )

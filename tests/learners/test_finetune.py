@@ -144,7 +144,7 @@ def test_held_out_seeds_are_apart_from_all_others() -> None:
 
 
 def test_nonsense_is_refused() -> None:
-    with pytest.raises(InputError, match="Unknown algorithm of fine-tuning 'sac'"):
+    with pytest.raises(InputError, match="Unknown fine-tuning algorithm 'sac'"):
         FinetuneConfig(algo="sac")
     with pytest.raises(InputError, match="Unknown reward 'dense'"):
         FinetuneConfig(reward="dense")  # type: ignore[arg-type]

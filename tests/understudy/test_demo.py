@@ -63,6 +63,33 @@ def test_no_rate_is_rounded_up(tmp_path: Path, successes: int, episodes: int, ra
     assert play.rows()[0]["rate"] == rate
 
 
+def test_intervals_are_never_narrowed(tmp_path: Path) -> None:
+    play = show(tmp_path)
+    play.add("bc on lift", "nominal", 20, 20, 0.83887, 0.94477)
+    assert play.rows()[0]["95% interval"] == "83.8% to 94.5%"
+
+
+@pytest.mark.parametrize(
+    ("rates", "told"),
+    [
+        ((89, 100, 20), "The clone succeeded in 89.0%, less than 90.0%"),
+        ((95, 100, 17), "Over ROS 2 the skill succeeded in 85.0%, less than 90.0% of the 100.0%"),
+    ],
+)
+def test_a_result_that_falls_short_fails_the_demo(tmp_path: Path, rates: tuple[int, int, int], told: str) -> None:
+    play = demo._Show(tmp_path, demo.FULL)
+    clone, simulated, over_ros = rates
+    play.add("bc on lift", "nominal", clone, 100, 0.0, 1.0)
+    play.add("skill on lift", "nominal", simulated, 100, 0.0, 1.0)
+    play.add("skill on lift, ROS 2", "nominal", over_ros, 20, 0.0, 1.0)
+    with pytest.raises(demo.StepFailed, match=told):
+        play.require_success()
+    good = demo._Show(tmp_path, demo.FULL)
+    for what, successes, episodes in (("bc", 90, 100), ("skill", 100, 100), ("ROS 2", 18, 20)):
+        good.add(what, "nominal", successes, episodes, 0.0, 1.0)
+    good.require_success()
+
+
 def test_filmstrip_shows_the_cube_rise(lift: Dataset) -> None:
     pictures = filmstrip(next(lift.episodes()), load_robot("panda"), make_task("lift"), frames=3, width=160, height=120)
     red = [np.argwhere((p[..., 0] > 150) & (p[..., 1] < 90) & (p[..., 2] < 90)) for p in pictures.astype(int)]

@@ -11,6 +11,7 @@ import tyro
 
 from understudy.cli.options import require_seed
 from understudy.cli.train import progress_bar
+from understudy.datasets.statistics import percent, percent_interval
 from understudy.deploy.skill import check_robot, load_skill
 from understudy.envs.arms.robot import RobotDescription, load_robot
 from understudy.errors import InputError, RobotMismatch
@@ -113,6 +114,6 @@ def describe(result: Evaluation) -> str:
     low, high = result.interval
     return (
         f"{result.task} on {result.robot}, {result.suite}: {result.successes} of {result.episodes} succeeded "
-        f"({result.rate:.0%}, 95% interval {low:.1%} to {high:.1%}), {result.mean_steps:.0f} steps an episode, "
-        f"return {result.mean_return:.2f}"
+        f"({percent(result.rate)}, 95% interval {percent_interval(low, high)}), "
+        f"{result.mean_steps:.0f} steps an episode, return {result.mean_return:.2f}"
     )
