@@ -13,7 +13,7 @@ CONSTRAINED := install --quiet --constraint constraints.txt
 FROM_SOURCE := $(CONSTRAINED) --build-constraint constraints.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test test-slow lint format format-check types robot-venv check clean
+.PHONY: help install demo test test-slow lint format format-check types robot-venv peers check clean
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -62,7 +62,20 @@ $(ROBOT_STAMP): pyproject.toml constraints.txt
 robot-venv: $(ROBOT_STAMP)  ## the robot side, tested where torch and pybullet are not installed
 	UNDERSTUDY_ROBOT_VENV=1 $(ROBOT_VENV)/bin/python -m pytest --confcutdir tests/robot_side tests/robot_side
 
+# Other people's libraries, which tests have read our files and benchmarks compare with: each in an environment of its
+# own, at the versions of benchmarks/peers/NAME.txt (complete lists, so nothing else is pulled in). A folder of that name
+# holds empty stand-ins for modules that they import and we have no use for.
+PEERS := robomimic minari lerobot
+
+peers: $(PEERS:%=.peers/%/.installed)  ## robomimic, minari and lerobot, for the tests and benchmarks that need them
+
+.peers/%/.installed: benchmarks/peers/%.txt
+	test -x .peers/$*/bin/python || $(PYTHON) -m venv .peers/$*
+	.peers/$*/bin/python -m pip install --quiet --no-deps --requirement $<
+	test ! -d benchmarks/peers/$* || cp -r benchmarks/peers/$*/. $$(.peers/$*/bin/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')
+	touch $@
+
 check: lint format-check types test  ## what a change must pass
 
 clean:  ## remove environments and everything built
-	rm -rf $(VENV) $(ROBOT_VENV) build dist *.egg-info demo .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf $(VENV) $(ROBOT_VENV) .peers build dist *.egg-info demo .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -32,17 +32,22 @@ KEY_UNITS: Mapping[str, str] = {
 }
 """Units of the fixed observation keys; see `key_unit` for the open-ended ones."""
 
+OTHER = "other_"
+"""Prefix of numbers that came from another tool under a name which is none of our words; their unit is not known."""
+
 
 def key_unit(key: str) -> str:
     """Unit of an observation key.
 
     Raises:
-        InputError: the key is none of the known words (`object_*`, `goal_*`, `image_<camera>` and `KEY_UNITS`).
+        InputError: the key is none of the known words (`object_*`, `goal_*`, `image_<camera>`, `other_*` and `KEY_UNITS`).
     """
     if key in KEY_UNITS:
         return KEY_UNITS[key]
     if key.startswith("image_"):
         return "uint8, height x width x 3"
+    if key.startswith(OTHER) and key != OTHER:
+        return "as imported"
     if key.startswith(("object_", "goal_")):
         if key.endswith("_position"):
             return "m, base frame"
@@ -51,7 +56,7 @@ def key_unit(key: str) -> str:
     raise unknown_name(
         "observation key",
         key,
-        [*KEY_UNITS, "object_position", "object_quaternion", "goal_position", "image_<camera>"],
+        [*KEY_UNITS, "object_position", "object_quaternion", "goal_position", "image_<camera>", f"{OTHER}<name>"],
     )
 
 
@@ -148,6 +153,8 @@ class EpisodeInfo:
     """Wall time, ISO 8601: a label, never used for intervals."""
     software: str = ""
     """Understudy's version, and the commit where it is known."""
+    provenance: str = ""
+    """Where it came from if it was not recorded here: the file it was imported from, or the dataset it was copied from."""
 
     def __post_init__(self) -> None:
         if self.actions not in CHANNELS:
