@@ -1,4 +1,4 @@
-"""One episode in memory, validated on construction, and its HDF5 form (group `/episode` of a file).
+"""One episode in memory, validated on construction, and its HDF5 form (group `/episode` of a sealed file).
 
 An episode has N steps. Row k of every array belongs to tick k: the observation then, the action decided on it, the
 reward it earned. `final_observation` is what was seen one tick after the last action.
@@ -6,6 +6,7 @@ reward it earned. `final_observation` is what was seen one tick after the last a
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -16,12 +17,35 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
+from understudy.datasets.frames import frame_storage, pack_frame, put_frame, read_frames
+from understudy.datasets.hdf5 import array, attribute, members, open_hdf5, read, subgroup
 from understudy.datasets.schema import CHANNELS, SCHEMA_VERSION, Channel, EpisodeInfo, is_image, key_unit
+from understudy.datasets.seal import Seal, block_for, read_seal, verify_seal, write_seal
 from understudy.errors import DatasetError
 
 Array = NDArray[Any]
 GROUP = "episode"
 """Name of the group inside an episode file that the index links to as `/data/demo_<i>`."""
+
+_HASHED_AT_ONCE = 8 << 20
+"""Bytes of an array that are in memory while it is hashed."""
+
+
+@dataclass(frozen=True)
+class Stream:
+    """Samples of one source at its own rate, kept beside the episode under `streams/<name>`."""
+
+    stamps_ns: NDArray[np.int64]
+    """(S,) as they came: a clock that was set back shows here."""
+    values: Array = field(default_factory=lambda: np.zeros((0, 0)))
+    """(S, ...)"""
+
+    def __post_init__(self) -> None:
+        if self.stamps_ns.ndim != 1 or len(self.values) != len(self.stamps_ns):
+            raise DatasetError(
+                f"A stream has stamps of shape {self.stamps_ns.shape} and values of shape {self.values.shape}; "
+                "expected one stamp for each value."
+            )
 
 
 @dataclass(frozen=True)
@@ -51,6 +75,8 @@ class Episode:
     """Key -> (N,) how old each observation was at its tick, s."""
     states: Array = field(default_factory=lambda: np.zeros((0, 0), np.float64))
     """(N, D) simulator state, or an empty array where there is no simulator."""
+    streams: Mapping[str, Stream] = field(default_factory=dict)
+    """Name -> samples at their native rate."""
 
     def __post_init__(self) -> None:
         steps = len(self.tick_ns)
@@ -124,112 +150,229 @@ def _require_frames(key: str, frames: Array) -> None:
         )
 
 
-def checksum(group: h5py.Group) -> str:
-    """SHA-256 over the names, types, shapes and bytes of every array below `group`, in name order."""
+def content_checksum(group: h5py.Group, known: Mapping[str, str] | None = None) -> str:
+    """SHA-256 over the names, types, shapes and bytes of every array below `group`, in name order.
+
+    It says which demonstration this is, however it is stored and labelled.
+
+    Args:
+        group: an episode.
+        known: name -> SHA-256 of an array's bytes, where the writer has it already.
+    """
     digest = hashlib.sha256()
     names: list[str] = []
     group.visititems(lambda name, item: names.append(name) if isinstance(item, h5py.Dataset) else None)
     for name in sorted(names):
-        array = np.ascontiguousarray(group[name][()])
-        digest.update(f"{name}|{array.dtype.str}|{array.shape}|".encode())
-        digest.update(array.tobytes())
-    digest.update(str(group.attrs.get("info", "")).encode())
+        stored = group[name]
+        content = (known or {}).get(name) or _content_digest(stored)
+        digest.update(f"{name}|{stored.dtype.str}|{stored.shape}|{content}|".encode())
     return digest.hexdigest()
 
 
-def write_derived(group: h5py.Group, info: EpisodeInfo, requested: Array, sent: Array, measured: Array) -> None:
+def _content_digest(stored: h5py.Dataset) -> str:
+    """SHA-256 of an array's bytes, a block of rows in memory at a time."""
+    if stored.ndim == 0:
+        return hashlib.sha256(np.asarray(stored[()]).tobytes()).hexdigest()
+    digest = hashlib.sha256()
+    row_bytes = max(1, stored.dtype.itemsize * int(np.prod(stored.shape[1:])))
+    rows = max(1, _HASHED_AT_ONCE // row_bytes)
+    for start in range(0, len(stored), rows):
+        digest.update(np.ascontiguousarray(read_frames(stored, start, start + rows)).tobytes())
+    return digest.hexdigest()
+
+
+def write_derived(
+    group: h5py.Group, info: EpisodeInfo, channels: Mapping[Channel, Array], known: Mapping[str, str] | None = None
+) -> None:
     """Write what robomimic needs and what follows from the rest: `actions`, `dones`, attributes and checksum.
 
-    Called last, when every other array of the episode is in place.
+    Called last, when every other array of the episode is in place; `known` is for `content_checksum`.
     """
-    steps = len(requested)
-    chosen = {"requested": requested, "sent": sent, "measured": measured}[info.actions]
-    group.create_dataset("actions", data=info.action_spec.normalise(chosen))
+    steps = len(channels[info.actions])
+    group.create_dataset("actions", data=info.action_spec.normalise(channels[info.actions]))
     dones = np.zeros(steps, np.uint8)
     dones[-1] = 1
     group.create_dataset("dones", data=dones)
     group.attrs["num_samples"] = steps
     group.attrs["schema_version"] = SCHEMA_VERSION
+    group.attrs["content_checksum"] = content_checksum(group, known)
+    write_info(group, info)
+
+
+def write_info(group: h5py.Group, info: EpisodeInfo) -> None:
+    """Write the metadata of a complete episode, and its checksum: that of the arrays and the metadata together."""
     group.attrs["info"] = info.to_json()
-    group.attrs["checksum"] = checksum(group)
+    text = f"{group.attrs['content_checksum']}|{group.attrs['info']}"
+    group.attrs["checksum"] = hashlib.sha256(text.encode()).hexdigest()
+
+
+def create_episode_file(path: Path, info: EpisodeInfo) -> h5py.File:
+    """A new file with room in front for the seal of an episode with this metadata."""
+    return h5py.File(path, "x", userblock_size=block_for({"info": dataclasses.asdict(info), "keys": "x" * _KEYS_ROOM}))
+
+
+_KEYS_ROOM = 2048
+"""Bytes set aside for the names and shapes of the observations."""
+
+
+def seal_episode(path: Path) -> None:
+    """Seal a closed file that holds a complete episode.
+
+    Raises:
+        DatasetError: it does not.
+        OSError: the disk fails.
+    """
+    with open_hdf5(path, "episode file") as file:
+        group, block = subgroup(file, GROUP), int(file.userblock_size)
+        final = group["final_obs"]
+        facts = {
+            "kind": "episode",
+            "schema_version": SCHEMA_VERSION,
+            "steps": int(group.attrs["num_samples"]),
+            "checksum": str(group.attrs["checksum"]),
+            "content_checksum": str(group.attrs["content_checksum"]),
+            "keys": {key: [final[key].dtype.str, list(final[key].shape)] for key in members(final)},
+            "info": dataclasses.asdict(read_info(group, path)),
+        }
+    write_seal(path, facts, block)
 
 
 def write_episode(path: Path, episode: Episode) -> None:
-    """Write a whole episode into a new file at `path` (the recorder writes the same layout step by step)."""
-    with h5py.File(path, "x") as file:
+    """Write a whole episode into a new, sealed file at `path` (the recorder writes the same layout step by step)."""
+    with create_episode_file(path, episode.info) as file:
         group = file.create_group(GROUP)
-        for channel in CHANNELS:
-            group.create_dataset(f"action/{channel}", data=np.asarray(episode.channel(channel), np.float64))
+        channels = {channel: np.asarray(episode.channel(channel), np.float64) for channel in CHANNELS}
+        for channel, values in channels.items():
+            group.create_dataset(f"action/{channel}", data=values)
         group.create_dataset("rewards", data=np.asarray(episode.rewards, np.float32))
         group.create_dataset("stamps/tick", data=np.asarray(episode.tick_ns, np.int64))
         group.create_dataset("states", data=episode.states if episode.states.size else np.zeros((len(episode), 0)))
-        for key, values in episode.observations.items():
-            group.create_dataset(f"obs/{key}", data=values, **image_storage(key, values.shape[1:]))
+        known = {f"obs/{key}": _write_observation(group, key, values) for key, values in episode.observations.items()}
         for key, value in episode.final_observation.items():
             group.create_dataset(f"final_obs/{key}", data=value)
         for key, ages in episode.ages_s.items():
             group.create_dataset(f"age/{key}", data=np.asarray(ages, np.float32))
-        write_derived(group, episode.info, episode.requested, episode.sent, episode.measured)
+        write_streams(group, episode.streams)
+        write_derived(group, episode.info, channels, known)
+    seal_episode(path)
 
 
-def image_storage(key: str, frame: tuple[int, ...]) -> dict[str, Any]:
-    """HDF5 storage options of an observation: camera frames one chunk each, lightly compressed."""
+def _write_observation(group: h5py.Group, key: str, values: Array) -> str:
+    """Store an observation (N, ...) and return the SHA-256 of its bytes."""
     if not is_image(key):
-        return {}
-    return {"chunks": (1, *frame), "compression": "gzip", "compression_opts": 1, "shuffle": False}
+        stored = group.create_dataset(f"obs/{key}", data=values)
+        return _content_digest(stored)
+    stored = group.create_dataset(f"obs/{key}", values.shape, np.uint8, **frame_storage(values.shape[1:]))
+    digest = hashlib.sha256()
+    for row, frame in enumerate(values):
+        put_frame(stored, row, pack_frame(frame))
+        digest.update(np.ascontiguousarray(frame).data)
+    return digest.hexdigest()
+
+
+def write_streams(group: h5py.Group, streams: Mapping[str, Stream]) -> None:
+    """Store native-rate samples below `streams/`."""
+    for name, stream in streams.items():
+        group.create_dataset(f"streams/{name}/stamp", data=np.asarray(stream.stamps_ns, np.int64))
+        group.create_dataset(f"streams/{name}/value", data=stream.values)
 
 
 def read_info(group: h5py.Group, path: Path) -> EpisodeInfo:
     """The metadata of an episode group, refusing unknown schema versions by number."""
-    version = group.attrs.get("schema_version")
+    _require_version(group.attrs.get("schema_version"), path)
+    return EpisodeInfo.from_json(str(attribute(group, "info")))
+
+
+def _require_version(version: object, path: Path) -> None:
     if version != SCHEMA_VERSION:
         raise DatasetError(
             f"{path}: episode schema version {version} is not readable by this software, which reads "
             f"version {SCHEMA_VERSION}; update Understudy or convert the file."
         )
-    return EpisodeInfo.from_json(str(group.attrs["info"]))
 
 
-def read_episode(path: Path, *, verify: bool = True, images: bool = True) -> Episode:
+@dataclass(frozen=True)
+class Summary:
+    """What an episode file says of itself in its seal, without reading its arrays."""
+
+    id: str
+    steps: int
+    checksum: str
+    """Of arrays and metadata."""
+    content_checksum: str
+    """Of the arrays alone: equal for one demonstration under two labels."""
+    info: EpisodeInfo
+    keys: Mapping[str, tuple[str, tuple[int, ...]]]
+    """Observation key -> (type, shape of one observation)."""
+
+
+def read_summary(path: Path, *, verify: bool = False) -> Summary:
+    """What a finished episode file says of itself; with `verify` its every byte is checked first.
+
+    Raises:
+        DatasetError: missing, not finished, damaged or of an unknown schema version; names the file.
+    """
+    if not path.is_file():
+        raise DatasetError(f"Episode file {path} does not exist.")
+    return _summary(path, verify_seal(path) if verify else read_seal(path))
+
+
+def _summary(path: Path, seal: Seal) -> Summary:
+    facts = seal.facts
+    if facts.get("kind") != "episode":
+        raise DatasetError(f"{path} holds no episode; its seal says {facts.get('kind')!r}.")
+    _require_version(facts.get("schema_version"), path)
+    try:
+        keys = {key: (str(dtype), tuple(map(int, shape))) for key, (dtype, shape) in facts["keys"].items()}
+        info = EpisodeInfo.from_dict(facts["info"])
+        return Summary(
+            path.stem, int(facts["steps"]), str(facts["checksum"]), str(facts["content_checksum"]), info, keys
+        )
+    except (LookupError, ValueError, TypeError, AttributeError) as error:
+        reason = " ".join(str(error).split())
+        raise DatasetError(f"{path} is damaged: its seal does not describe an episode ({reason}).") from error
+
+
+def read_episode(path: Path, *, verify: bool = True, images: bool = True, streams: bool = True) -> Episode:
     """Read and validate one episode file.
 
     Args:
         path: a file under `episodes/`.
-        verify: compare the stored checksum with the content.
+        verify: check every byte against the seal first; without it only the seal itself is checked.
         images: False leaves camera frames out.
+        streams: False leaves native-rate samples out.
 
     Raises:
         DatasetError: missing, unreadable, of an unknown schema version, or damaged; names the file.
     """
-    if not path.is_file():
-        raise DatasetError(f"Episode file {path} does not exist.")
-    try:
-        with h5py.File(path, "r") as file:
-            group = file[GROUP]
-            info = read_info(group, path)
-            if verify and checksum(group) != group.attrs["checksum"]:
-                raise DatasetError(
-                    f"{path}: content does not match its checksum, so the file was damaged or edited; "
-                    "restore it from a copy, or drop it: understudy dataset check --drop."
-                )
-            keys = [key for key in group["obs"] if images or not is_image(key)]
-            return Episode(
-                info=info,
-                observations={key: group["obs"][key][()] for key in keys},
-                final_observation={key: group["final_obs"][key][()] for key in keys},
-                requested=group["action/requested"][()],
-                sent=group["action/sent"][()],
-                measured=group["action/measured"][()],
-                rewards=group["rewards"][()],
-                tick_ns=group["stamps/tick"][()],
-                ages_s={key: group["age"][key][()] for key in group.get("age", {}) if key in keys},
-                states=group["states"][()],
-            )
-    except DatasetError as error:
-        message = str(error)
-        raise DatasetError(message if str(path) in message else f"{path}: {message}") from error
-    except (OSError, LookupError, ValueError, TypeError, AttributeError, RuntimeError, MemoryError) as error:
-        raise DatasetError(
-            f"{path}: not a readable episode file ({error}). Restore it from a copy, or take it out with "
-            f"`understudy dataset drop {path.parent.parent} {path.stem}`."
-        ) from error
+    info = read_summary(path, verify=verify).info
+    with open_hdf5(path, "episode file") as file:
+        group = subgroup(file, GROUP)
+        observed, final = subgroup(group, "obs"), subgroup(group, "final_obs")
+        keys = [key for key in members(observed) if images or not is_image(key)]
+        ages = subgroup(group, "age") if "age" in group else {}
+        return Episode(
+            info=info,
+            observations={key: _read_observation(observed, key) for key in keys},
+            final_observation={key: read(final, key) for key in keys},
+            requested=read(group, "action/requested"),
+            sent=read(group, "action/sent"),
+            measured=read(group, "action/measured"),
+            rewards=read(group, "rewards"),
+            tick_ns=read(group, "stamps/tick"),
+            ages_s={key: read(ages, key) for key in ages if key in keys},
+            states=read(group, "states"),
+            streams=_read_streams(group) if streams else {},
+        )
+
+
+def _read_observation(observed: h5py.Group, key: str) -> Array:
+    stored = array(observed, key)
+    return read_frames(stored) if is_image(key) else np.asarray(stored[()])
+
+
+def _read_streams(group: h5py.Group) -> dict[str, Stream]:
+    if "streams" not in group:
+        return {}
+    found = subgroup(group, "streams")
+    return {name: Stream(read(found, f"{name}/stamp"), read(found, f"{name}/value")) for name in members(found)}

@@ -115,6 +115,19 @@ def read(parent: h5py.Group, name: str, *, ndim: int | None = None) -> NDArray[A
     return np.asarray(array(parent, name, ndim=ndim)[()])
 
 
+def read_texts(parent: h5py.Group, name: str) -> list[str]:
+    """All texts of the one-dimensional array `name` below `parent`; see `array`.
+
+    Raises:
+        DatasetError: as `array`, or a text is not UTF-8.
+    """
+    stored = array(parent, name, ndim=1, text=True)
+    try:
+        return [text.decode() if isinstance(text, bytes) else str(text) for text in stored[()]]
+    except UnicodeDecodeError as error:
+        raise DatasetError(f"{_full(parent, name)} holds a text that is not UTF-8 ({error}).") from error
+
+
 def attribute(owner: h5py.Group | h5py.Dataset, name: str) -> Any:
     """The attribute `name`: a text, a number, or an array of numbers.
 

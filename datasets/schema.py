@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from understudy.errors import DatasetError, InputError, unknown_name
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 """Version of the on-disk layout. A reader refuses any other and names it."""
 
 Channel = Literal["requested", "sent", "measured"]
@@ -40,7 +40,7 @@ def key_unit(key: str) -> str:
     """Unit of an observation key.
 
     Raises:
-        InputError: the key is none of the known words (`object_*`, `goal_*`, `image_<camera>`, `other_*` and `KEY_UNITS`).
+        InputError: the key is none of the known words (`KEY_UNITS`, `object_*`, `goal_*`, `image_<camera>`, `other_*`).
     """
     if key in KEY_UNITS:
         return KEY_UNITS[key]
@@ -131,6 +131,9 @@ class ActionSpec:
             raise InputError(f"Action spec cannot be read: {error!r} in {dict(data)!r}.") from error
 
 
+_TEXTS = ("robot", "task", "operator", "device", "note", "created", "software", "provenance")
+
+
 @dataclass(frozen=True)
 class EpisodeInfo:
     """Everything about an episode that is not an array over its steps."""
@@ -154,13 +157,24 @@ class EpisodeInfo:
     software: str = ""
     """Understudy's version, and the commit where it is known."""
     provenance: str = ""
-    """Where it came from if it was not recorded here: the file it was imported from, or the dataset it was copied from."""
+    """The file it was imported from, if it was not recorded here."""
 
     def __post_init__(self) -> None:
         if self.actions not in CHANNELS:
             raise unknown_name("action channel", self.actions, CHANNELS)
+        if isinstance(self.rate_hz, bool) or not isinstance(self.rate_hz, (int, float, np.number)):
+            raise InputError(f"Episode rate must be a number of Hz, got {self.rate_hz!r}.")
         if not (np.isfinite(self.rate_hz) and self.rate_hz > 0):
             raise InputError(f"Episode rate must be a positive number of Hz, got {self.rate_hz}.")
+        for name in _TEXTS:
+            if not isinstance(getattr(self, name), str):
+                raise InputError(f"Episode metadata: {name} must be a text, got {getattr(self, name)!r}.")
+        if self.success not in (True, False, None):
+            raise InputError(f"Episode metadata: success must be true, false or null, got {self.success!r}.")
+        if self.seed is not None and (isinstance(self.seed, bool) or not isinstance(self.seed, (int, np.integer))):
+            raise InputError(f"Episode metadata: seed must be a whole number or null, got {self.seed!r}.")
+        if not isinstance(self.randomization, Mapping):
+            raise InputError(f"Episode metadata: randomization must be names with numbers, got {self.randomization!r}.")
 
     def to_json(self) -> str:
         """The whole record as one JSON text."""
@@ -174,8 +188,18 @@ class EpisodeInfo:
             DatasetError: not JSON, or fields missing or unknown.
         """
         try:
-            data = json.loads(text)
-            data["action_spec"] = ActionSpec.from_dict(data["action_spec"])
-            return cls(**data)
-        except (ValueError, KeyError, TypeError) as error:
+            return cls.from_dict(json.loads(text))
+        except (ValueError, RecursionError) as error:
+            raise DatasetError(f"Episode metadata cannot be read: {error}.") from error
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> EpisodeInfo:
+        """Read what `dataclasses.asdict` gave.
+
+        Raises:
+            DatasetError: fields missing or unknown, or of another type.
+        """
+        try:
+            return cls(**{**data, "action_spec": ActionSpec.from_dict(data["action_spec"])})
+        except (ValueError, LookupError, TypeError, AttributeError) as error:
             raise DatasetError(f"Episode metadata cannot be read: {error}.") from error

@@ -9,10 +9,11 @@
 
 The folder is the truth and the index follows it: committing, dropping and restoring are one rename each, and `recover`
 brings an index that a crash left behind up to date. Every change happens under a lock, so that several recorders may
-write to one dataset; readers need none, because files only ever appear whole, by rename.
+write to one dataset; readers need none, because files only ever appear whole, by rename. Locks are the kernel's: they
+end with the process that holds them, and the files they stand on may lie about for ever.
 
-An episode's arrays are never changed. A new verdict or note (`relabel`) goes into a copy that replaces the file in one
-rename, so that the label travels with the file and every reader sees it.
+An episode's arrays are never changed. New labels (`relabel`) go into a copy that replaces the file in one rename, so
+that they travel with the file and every reader sees them.
 
 This module does not judge what is in an episode (`checks.py`) and does not write steps (`writer.py`).
 """
@@ -24,65 +25,38 @@ import dataclasses
 import datetime
 import fcntl
 import hashlib
-import json
 import os
 import secrets
-import shutil
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
-import h5py
 import numpy as np
 from numpy.typing import NDArray
 
-from understudy.datasets.episode import GROUP, Episode, checksum, read_episode, read_info
-from understudy.datasets.schema import SCHEMA_VERSION, EpisodeInfo
-from understudy.datasets.writer import (
-    EmptyRecording,
-    EpisodeWriter,
-    LiveLock,
-    finalise,
-    is_complete,
-    require_space,
-    sync,
+from understudy.datasets.episode import (
+    GROUP,
+    Episode,
+    Summary,
+    create_episode_file,
+    read_episode,
+    read_summary,
+    seal_episode,
+    write_episode,
+    write_info,
 )
-from understudy.errors import DatasetError, unknown_name
+from understudy.datasets.hdf5 import open_hdf5
+from understudy.datasets.index import INDEX, Index
+from understudy.datasets.recovery import Recovery, recover_takes, remove_scraps
+from understudy.datasets.schema import EpisodeInfo
+from understudy.datasets.seal import sync
+from understudy.datasets.where import Where
+from understudy.datasets.writer import EpisodeWriter, LiveLock, is_complete, require_space
+from understudy.errors import DatasetError, InputError, unknown_name
 
-INDEX = "dataset.hdf5"
 SEEDS = ".seeds"
 """Holds the highest seed that a recorder has claimed."""
 FOLDERS = ("episodes", "recording", "trash")
-_GYM = 2
-"""robomimic's number for environments of the gym family (`env_args["type"]`)."""
-_LINK = "episodes/{}.hdf5"
-
-
-@dataclass(frozen=True)
-class Summary:
-    """What the attributes of an episode file say, without reading its arrays."""
-
-    id: str
-    steps: int
-    checksum: str
-    info: EpisodeInfo
-
-
-@dataclass(frozen=True)
-class Recovery:
-    """What `recover` found and did."""
-
-    takes: tuple[str, ...] = ()
-    """Episodes that a crash interrupted, now complete takes under `recording/`."""
-    empty: tuple[str, ...] = ()
-    """Recordings that had no whole step yet; moved to the trash."""
-    unreadable: Mapping[str, str] = dataclasses.field(default_factory=dict)
-    """Recordings, and episodes not in the index, that could not be read, with the reason; left where they are."""
-    linked: tuple[str, ...] = ()
-    """Committed episodes that the index did not know."""
-    unlinked: tuple[str, ...] = ()
-    """Episodes in the index whose file is gone."""
 
 
 class Dataset:
@@ -95,6 +69,7 @@ class Dataset:
         self.task = task
         self.recovery = Recovery()
         """What the last `recover` (also done by `open`) found."""
+        self._index = Index(path)
 
     @classmethod
     def create(cls, path: Path | str, *, robot: str, task: str, env_kwargs: Mapping[str, Any] | None = None) -> Dataset:
@@ -118,7 +93,8 @@ class Dataset:
         for folder in FOLDERS:
             (path / folder).mkdir(parents=True, exist_ok=True)
         dataset = cls(path, robot, task)
-        dataset._new_index(env_kwargs or {})
+        with dataset._locked():
+            dataset._index.create(robot, task, env_kwargs or {})
         return dataset
 
     @classmethod
@@ -129,26 +105,12 @@ class Dataset:
             DatasetError: there is no dataset, it cannot be read, or its schema version is unknown.
         """
         path = Path(path)
-        index = path / INDEX
-        if not index.is_file():
+        if not (path / INDEX).is_file():
             raise DatasetError(
                 f"There is no dataset at {path}: {INDEX} does not exist there. Give the folder that "
                 "`understudy record --out` wrote."
             )
-        try:
-            with h5py.File(index, "r") as file:
-                version = file.attrs.get("schema_version")
-                if version != SCHEMA_VERSION:
-                    raise DatasetError(
-                        f"{index}: schema version {version} is not readable by this software, which reads version "
-                        f"{SCHEMA_VERSION}; update Understudy or convert the dataset."
-                    )
-                dataset = cls(path, str(file.attrs["robot"]), str(file.attrs["task"]))
-        except (OSError, KeyError, RuntimeError) as error:
-            raise DatasetError(
-                f"{index}: not a readable index ({error}). The episodes beside it are untouched; restore the index "
-                f"from a copy, or remove it and run `understudy dataset repair {path}`."
-            ) from error
+        dataset = cls(path, *Index(path).identity())
         if recover and os.access(path, os.W_OK):
             dataset.recover()
         return dataset
@@ -171,22 +133,30 @@ class Dataset:
 
     @classmethod
     def rebuild(cls, path: Path | str) -> Dataset:
-        """Make the index of a folder of episodes anew; for one that was lost. Splits are lost with it.
+        """Make the index of a folder of episodes anew, where it was lost or damaged. Splits are lost with it.
+
+        A damaged index stays beside the new one as `dataset.hdf5.damaged`.
 
         Raises:
-            DatasetError: there is an index already, or no episode can be read.
+            DatasetError: there is a sound index already, or no episode can be read.
         """
         path = Path(path)
         if (path / INDEX).exists():
-            raise DatasetError(f"{path / INDEX} exists; remove it first if it really is damaged.")
-        files = sorted((path / "episodes").glob("*.hdf5"))
-        if not files:
-            raise DatasetError(f"{path / 'episodes'} holds no episodes; there is nothing to rebuild from.")
-        first = _summary(files[0])
+            with contextlib.suppress(DatasetError):
+                Index(path).identity()
+                raise InputError(f"{path / INDEX} is in order; there is nothing to rebuild.")
+        first = next(
+            (summary for _, summary, _ in _summaries(sorted((path / "episodes").glob("*.hdf5"))) if summary), None
+        )
+        if first is None:
+            raise DatasetError(f"{path / 'episodes'} holds no readable episodes; there is nothing to rebuild from.")
         for folder in FOLDERS:
             (path / folder).mkdir(exist_ok=True)
         dataset = cls(path, first.info.robot, first.info.task)
-        dataset._new_index({})
+        with dataset._locked():
+            if (path / INDEX).exists():
+                os.replace(path / INDEX, path / f"{INDEX}.damaged")
+            dataset._index.create(dataset.robot, dataset.task, {})
         dataset.recover()
         return dataset
 
@@ -195,10 +165,10 @@ class Dataset:
     @property
     def ids(self) -> tuple[str, ...]:
         """Ids of the committed episodes, in the order of the index."""
-        return tuple(self._links().values())
+        return tuple(self._index.links().values())
 
     def __len__(self) -> int:
-        return len(self._links())
+        return len(self._index.links())
 
     def file(self, id: str) -> Path:
         """The file of a committed episode.
@@ -214,30 +184,53 @@ class Dataset:
             raise DatasetError(f"Episode file {path} is missing; restore it from a copy, or drop the episode.")
         return path
 
-    def read(self, id: str, *, images: bool = True, verify: bool = True) -> Episode:
-        """One episode, validated; `images=False` leaves camera frames out.
+    def read(self, id: str, *, images: bool = True, streams: bool = True, verify: bool = True) -> Episode:
+        """One episode, validated; `images=False` leaves camera frames out, `streams=False` native-rate samples.
 
         Raises:
             DatasetError: missing, damaged or of an unknown schema version; names the file.
         """
-        return read_episode(self.file(id), images=images, verify=verify)
+        return read_episode(self.file(id), images=images, streams=streams, verify=verify)
 
-    def episodes(self, *, images: bool = True, verify: bool = True) -> Iterator[Episode]:
+    def episodes(self, *, images: bool = True, streams: bool = True, verify: bool = True) -> Iterator[Episode]:
         """Every committed episode in the order of `ids`, one in memory at a time.
 
         Raises:
             DatasetError: on reaching an episode that cannot be read; names the file.
         """
         for id in self.ids:
-            yield self.read(id, images=images, verify=verify)
+            yield self.read(id, images=images, streams=streams, verify=verify)
 
     def summary(self, id: str) -> Summary:
-        """Length, checksum and metadata of one episode, without its arrays."""
-        return _summary(self.file(id))
+        """Length, checksums and metadata of one episode, without its arrays."""
+        return read_summary(self.file(id))
 
     def infos(self) -> dict[str, EpisodeInfo]:
         """Id -> metadata of every committed episode, in order."""
         return {id: self.summary(id).info for id in self.ids}
+
+    def select(self, where: str | Where | None = None, split: str | None = None) -> tuple[str, ...]:
+        """Ids of the episodes that meet a condition and are in a split, in order.
+
+        Args:
+            where: such as "success and operator != 'scripted'"; see `where.py`. None: all.
+            split: name of a split. None: all.
+
+        Raises:
+            InputError: the condition cannot be read, or there is no such split.
+            DatasetError: an episode cannot be read; names the file.
+        """
+        ids = self.ids
+        if split is not None:
+            splits = self.splits()
+            if split not in splits:
+                raise unknown_name("split", split, splits)
+            chosen = set(splits[split])
+            ids = tuple(id for id in ids if id in chosen)
+        if where is None:
+            return ids
+        condition = where if isinstance(where, Where) else Where(where)
+        return tuple(id for id in ids if condition(self.summary(id)))
 
     def checksum(self) -> str:
         """SHA-256 over the checksums of all episodes, in order: what a model says it was trained on."""
@@ -246,12 +239,14 @@ class Dataset:
             digest.update(self.summary(id).checksum.encode())
         return digest.hexdigest()
 
+    def damaged(self) -> dict[str, str]:
+        """Id -> reason for every committed episode whose bytes are not the ones that were sealed. Reads all of them."""
+        files = [self._place("episodes", id) for id in self.ids]
+        return {file.stem: reason for file, _, reason in _summaries(files, verify=True) if reason}
+
     def splits(self) -> dict[str, tuple[str, ...]]:
         """Split name -> ids of its episodes (`/mask/<name>`)."""
-        links = self._links()
-        with h5py.File(self.path / INDEX, "r") as file:
-            masks = {name: mask[()] for name, mask in file.get("mask", {}).items()}
-        return {name: tuple(links[demo.decode()] for demo in mask) for name, mask in masks.items()}
+        return self._index.splits()
 
     def require(self, robot: str, task: str) -> None:
         """Refuse to mix robots or tasks.
@@ -278,6 +273,28 @@ class Dataset:
         self.require(info.robot, info.task)
         return EpisodeWriter(self._place("recording", new_id()), info, observation)
 
+    def add(self, episode: Episode) -> str:
+        """Commit an episode that is in memory, and return its id.
+
+        Raises:
+            DatasetError: it is of another robot or task.
+            OSError: the disk is full or fails; nothing was added.
+        """
+        self.require(episode.info.robot, episode.info.task)
+        path = self._place("recording", new_id())
+        arrays = (*episode.observations.values(), *(stream.values for stream in episode.streams.values()))
+        require_space(path.parent, sum(array.nbytes for array in arrays))
+        lock = LiveLock(path)
+        lock.acquire()
+        fresh = path.with_name(f".{path.stem}.new")
+        try:
+            write_episode(fresh, episode)
+            os.replace(fresh, path)
+            return self.commit(path)
+        finally:
+            fresh.unlink(missing_ok=True)
+            lock.release()
+
     def commit(self, recording: Path | str) -> str:
         """Make a finished take an episode of this dataset for good, and return its id.
 
@@ -285,17 +302,28 @@ class Dataset:
             DatasetError: it is not a finished take, or is of another robot or task.
         """
         recording = Path(recording)
-        summary = _summary(recording)
-        self.require(summary.info.robot, summary.info.task)
-        target = self._place("episodes", summary.id)
-        sync(recording)
+        self.commit_all([recording])
+        return recording.stem
+
+    def commit_all(self, recordings: Iterable[Path]) -> tuple[str, ...]:
+        """Commit finished takes under `recording/`, all in one change of the index; returns their ids.
+
+        Raises:
+            DatasetError: one is not a finished take, or is of another robot or task; none was committed.
+        """
+        found = [(recording, read_summary(recording)) for recording in recordings]
+        for recording, summary in found:
+            self.require(summary.info.robot, summary.info.task)
+            sync(recording)
         with self._locked():
-            if target.exists():
-                raise DatasetError(f"Episode {summary.id!r} is in {self.path} already.")
-            with self._fresh_index() as file:
-                _move(recording, target)
-                _link(file, summary)
-        return summary.id
+            for _, summary in found:
+                if self._place("episodes", summary.id).exists():
+                    raise DatasetError(f"Episode {summary.id!r} is in {self.path} already.")
+            with self._index.change() as draft:
+                for recording, summary in found:
+                    _move(recording, self._place("episodes", summary.id))
+                    draft.link(summary)
+        return tuple(summary.id for _, summary in found)
 
     def drop(self, id: str) -> None:
         """Move an episode to the trash; `restore` brings it back.
@@ -307,12 +335,13 @@ class Dataset:
             source = self._place("episodes", id)
             if id not in self.ids:
                 raise DatasetError(str(unknown_name("episode", id, self.ids)))
-            steps = _steps(source)
-            with self._fresh_index() as file:
+            left = [self._place("episodes", other) for other in self.ids if other != id]
+            with self._index.change() as draft:
                 if source.exists():
                     _move(source, self._place("trash", id))
-                _unlink(file, {id})
-                file["data"].attrs["total"] = int(file["data"].attrs["total"]) - steps
+                draft.unlink({id})
+                # Counted anew: a damaged file cannot say how long it was.
+                draft.set_total(_steps(left))
 
     def restore(self, id: str) -> None:
         """Bring a dropped episode back, to the end of the index.
@@ -323,69 +352,119 @@ class Dataset:
         if id not in self.dropped:
             raise DatasetError(str(unknown_name("dropped episode", id, self.dropped)))
         source = self._place("trash", id)
-        summary = _summary(source)
-        with self._locked(), self._fresh_index() as file:
-            _move(source, self._place("episodes", id))
-            _link(file, summary)
+        summary = read_summary(source, verify=True)
+        self.require(summary.info.robot, summary.info.task)
+        with self._locked():
+            if self._place("episodes", id).exists():
+                raise DatasetError(f"Episode {id!r} is in {self.path} already.")
+            with self._index.change() as draft:
+                _move(source, self._place("episodes", id))
+                draft.link(summary)
 
     @property
     def dropped(self) -> tuple[str, ...]:
         """Ids in the trash."""
         return tuple(sorted(file.stem for file in (self.path / "trash").glob("*.hdf5")))
 
-    def relabel(self, id: str, *, success: bool | None = None, note: str | None = None) -> None:
-        """Give an episode another verdict or note (None leaves it as it is).
+    def empty_trash(self) -> tuple[str, ...]:
+        """Delete what was dropped, for good; returns the ids."""
+        with self._locked():
+            gone = self.dropped
+            for id in gone:
+                self._place("trash", id).unlink(missing_ok=True)
+        return gone
+
+    def relabel(
+        self,
+        id: str,
+        *,
+        success: bool | Literal["keep"] | None = "keep",
+        note: str | None = None,
+        operator: str | None = None,
+    ) -> None:
+        """Give an episode another verdict (None: not judged), note or operator; what is not given stays.
 
         The arrays are not touched: a copy with the new metadata and checksum replaces the file in one rename.
+
+        Raises:
+            DatasetError: there is no such episode, or its file is damaged (a damaged file is never sealed again).
         """
         source = self.file(id)
-        info = self.summary(id).info
-        info = dataclasses.replace(
-            info,
-            success=info.success if success is None else success,
-            note=info.note if note is None else note,
-        )
         fresh = source.with_name(f".{id}.new")
         with self._locked():
+            info = read_summary(source, verify=True).info
+            info = dataclasses.replace(
+                info,
+                success=info.success if success == "keep" else success,
+                note=info.note if note is None else note,
+                operator=info.operator if operator is None else operator,
+            )
+            fresh.unlink(missing_ok=True)
+            require_space(source.parent, source.stat().st_size)
             try:
-                shutil.copyfile(source, fresh)
-                with h5py.File(fresh, "r+") as file:
-                    file[GROUP].attrs["info"] = info.to_json()
-                    file[GROUP].attrs["checksum"] = checksum(file[GROUP])
+                with open_hdf5(source, "episode file") as old, create_episode_file(fresh, info) as new:
+                    old.copy(GROUP, new)
+                    write_info(new[GROUP], info)
+                seal_episode(fresh)
                 sync(fresh)
                 os.replace(fresh, source)
             finally:
                 fresh.unlink(missing_ok=True)
             sync(source.parent)
 
-    def split(self, valid: float, rng: np.random.Generator) -> None:
-        """Draw the splits `train` and `valid` (a share between 0 and 1 of the episodes) anew.
+    def split(self, shares: Mapping[str, float], rng: np.random.Generator) -> dict[str, int]:
+        """Draw splits anew, whole episodes at random: name -> share (together at most 1); returns their sizes.
 
-        Episodes that are committed later belong to no split until the next draw.
+        Episodes that are committed later belong to no split until the next draw. Other splits stay as they are.
 
         Raises:
             DatasetError: a split would be empty.
+            InputError: a share is not in (0, 1], or they are more than 1 together.
         """
+        _require_shares(shares)
         with self._locked():
-            demos = list(self._links())
-            count = round(valid * len(demos))
-            if not 0 < count < len(demos):
-                raise DatasetError(
-                    f"A validation share of {valid} of {len(demos)} episodes leaves a split empty; "
-                    "record more or choose another share."
-                )
-            order = [demos[i] for i in rng.permutation(len(demos))]
-            with self._fresh_index() as file:
-                _write_mask(file, "valid", order[:count])
-                _write_mask(file, "train", order[count:])
+            demos = list(self._index.links())
+            order = rng.permutation(len(demos))
+            # Rounding the running sum, not each share: the sizes then add up.
+            ends = np.rint(np.cumsum([0.0, *shares.values()]) * len(demos)).astype(int)
+            drawn = {name: [demos[k] for k in sorted(order[ends[i] : ends[i + 1]])] for i, name in enumerate(shares)}
+            for name, chosen in drawn.items():
+                if not chosen:
+                    raise DatasetError(
+                        f"A share of {shares[name]:g} of {len(demos)} episodes leaves the split {name!r} empty; "
+                        "record more or choose another share."
+                    )
+            with self._index.change() as draft:
+                for name, chosen in drawn.items():
+                    draft.split(name, chosen)
+        return {name: len(chosen) for name, chosen in drawn.items()}
+
+    def name_split(self, name: str, ids: Iterable[str]) -> None:
+        """Let the split `name` consist of these episodes; without any it is removed.
+
+        Raises:
+            DatasetError: one of them is not in the dataset.
+        """
+        _require_split_name(name)
+        with self._locked():
+            demos = {id: demo for demo, id in self._index.links().items()}
+            chosen = []
+            for id in ids:
+                if id not in demos:
+                    raise DatasetError(str(unknown_name("episode", id, demos)))
+                chosen.append(demos[id])
+            with self._index.change() as draft:
+                draft.split(name, chosen)
 
     def claim_seed(self, first: int) -> int:
         """The next seed from `first` on that nobody has claimed before; recorders side by side get different ones."""
         with self._locked():
             path = self.path / SEEDS
-            claimed = int(path.read_text() or -1) if path.exists() else -1
+            fresh = path.with_name(f"{SEEDS}.new")
+            claimed = _claimed(path)
             seed = max(first, claimed + 1)
-            path.write_text(str(seed))
+            fresh.write_text(str(seed))
+            os.replace(fresh, path)
         return seed
 
     def takes(self) -> tuple[str, ...]:
@@ -395,8 +474,8 @@ class Dataset:
         for file in sorted((self.path / "recording").glob("*.hdf5")):
             lock = LiveLock(file)
             if not writable or lock.acquire():  # where nothing can be written, nobody records
-                with contextlib.suppress(DatasetError):
-                    if is_complete(file):
+                with contextlib.suppress(DatasetError, OSError):
+                    if is_complete(file) and read_summary(file):
                         found.append(file.stem)
                 lock.release()
         return tuple(found)
@@ -416,91 +495,49 @@ class Dataset:
         Takes that a living recorder holds are left alone, and no take is deleted.
         """
         with self._locked():
-            known = set(self._links().values())
+            known = set(self._index.links().values())
             there = {file.stem for file in (self.path / "episodes").glob("*.hdf5")}
-            missing, gone = sorted(there - known), sorted(known - there)
-            readable, damaged = self._readable(missing)
+            gone = known - there
+            readable, unreadable = self._readable(sorted(there - known))
             if readable or gone:
-                with self._fresh_index() as file:
+                with self._index.change() as draft:
                     for summary in readable:
-                        _link(file, summary)
-                    _unlink(file, set(gone))
-                    # Counted anew: a file that is gone cannot say how long it was.
-                    ids = (*(known - set(gone)), *(summary.id for summary in readable))
-                    file["data"].attrs["total"] = sum(_steps(self._place("episodes", id)) for id in ids)
-            leftovers = self._recover_takes()
-        linked = tuple(summary.id for summary in readable)
-        unreadable = {**damaged, **leftovers.unreadable}
-        self.recovery = dataclasses.replace(leftovers, linked=linked, unlinked=tuple(gone), unreadable=unreadable)
-        return self.recovery
-
-    def _readable(self, ids: list[str]) -> tuple[list[Summary], dict[str, str]]:
-        """What committed episodes say, and why some cannot be read."""
-        found, damaged = [], {}
-        for id in ids:
-            try:
-                found.append(_summary(self._place("episodes", id)))
-            except DatasetError as error:
-                damaged[id] = str(error)
-        return found, damaged
-
-    def _recover_takes(self) -> Recovery:
-        takes, empty, unreadable = [], [], {}
-        for file in sorted((self.path / "recording").glob("*.hdf5")):
-            lock = LiveLock(file)
-            if not lock.acquire():
-                continue
-            try:
-                outcome = _recover_take(file)
+                        draft.link(summary)
+                    draft.unlink(gone)
+                    ids = (*(known - gone), *(summary.id for summary in readable))
+                    draft.set_total(_steps([self._place("episodes", id) for id in ids]))
+            takes, empty = [], []
+            for file, outcome, reason in recover_takes(self.path / "recording"):
                 if outcome == "taken":
                     takes.append(file.stem)
                 elif outcome == "empty":
                     _move(file, self._place("trash", file.stem))
                     empty.append(file.stem)
-            except (DatasetError, OSError) as error:  # a full disk does not keep the rest from being read
-                unreadable[file.stem] = str(error)
-            finally:
-                lock.release()
-        self._remove_scraps()
-        return Recovery(tuple(takes), tuple(empty), unreadable)
+                else:
+                    unreadable[file.stem] = reason
+            remove_scraps(self.path)
+        linked = tuple(summary.id for summary in readable)
+        self.recovery = Recovery(tuple(takes), tuple(empty), unreadable, linked, tuple(sorted(gone)))
+        return self.recovery
 
-    def _remove_scraps(self) -> None:
-        """Delete the files that a crash left half written; what they were to replace is still there."""
-        for scrap in (*self.path.glob("recording/.*.begin"), *self.path.glob("recording/.*.new")):
-            lock = LiveLock(scrap.with_name(scrap.stem.removeprefix(".") + ".hdf5"))
-            if lock.acquire():
-                scrap.unlink(missing_ok=True)
-                lock.release()
-        for scrap in self.path.glob("episodes/.*.new"):
-            scrap.unlink()
-        for lock_file in self.path.glob("recording/*.lock"):
-            lock = LiveLock(lock_file)
-            if lock.acquire():
-                lock.release()
-
-    # --- the index -----------------------------------------------------------------------------------------------
+    def _readable(self, ids: list[str]) -> tuple[list[Summary], dict[str, str]]:
+        """What committed episodes that the index does not know say, and why some cannot be taken in."""
+        found, refused = [], {}
+        for file, summary, reason in _summaries([self._place("episodes", id) for id in ids], verify=True):
+            if summary is None:
+                refused[file.stem] = reason
+                continue
+            try:
+                self.require(summary.info.robot, summary.info.task)
+                found.append(summary)
+            except DatasetError as error:
+                refused[file.stem] = f"{file}: {error}"
+        return found, refused
 
     def _place(self, folder: str, id: str) -> Path:
-        if Path(id).name != id:  # "../episodes/x" would reach into another folder
-            raise DatasetError(f"{id!r} is no episode's id; `understudy dataset check {self.path}` lists them.")
+        if Path(id).name != id or id.startswith(".") or "\0" in id:  # "../episodes/x" would reach into another folder
+            raise DatasetError(f"{id!r} is no episode's id; `understudy dataset list {self.path}` lists them.")
         return self.path / folder / f"{id}.hdf5"
-
-    def _links(self) -> dict[str, str]:
-        """demo_<i> -> id, in the order of i."""
-        with h5py.File(self.path / INDEX, "r") as file:
-            data = file["data"]
-            links = {name: Path(data.get(name, getlink=True).filename).stem for name in data}
-        return dict(sorted(links.items(), key=lambda item: int(item[0].removeprefix("demo_"))))
-
-    def _new_index(self, env_kwargs: Mapping[str, Any]) -> None:
-        kwargs = {"task": self.task, "robot": self.robot, **env_kwargs}
-        with self._locked(), self._fresh_index(copy=False) as file:
-            data = file.create_group("data")
-            data.attrs["total"] = 0
-            data.attrs["next_index"] = 0
-            data.attrs["env_args"] = json.dumps({"env_name": self.task, "type": _GYM, "env_kwargs": kwargs})
-            file.create_group("mask")
-            file.attrs.update({"schema_version": SCHEMA_VERSION, "robot": self.robot, "task": self.task})
 
     @contextlib.contextmanager
     def _locked(self) -> Iterator[None]:
@@ -509,77 +546,48 @@ class Dataset:
             fcntl.flock(file, fcntl.LOCK_EX)
             yield
 
-    @contextlib.contextmanager
-    def _fresh_index(self, *, copy: bool = True) -> Iterator[h5py.File]:
-        """An index to change, beside the old one, which it replaces at the end in one rename. Needs the lock."""
-        fresh = self.path / f".{INDEX}.new"
-        fresh.unlink(missing_ok=True)
-        require_space(self.path, (self.path / INDEX).stat().st_size if copy else 0)
-        try:
-            if copy:
-                shutil.copyfile(self.path / INDEX, fresh)
-            with h5py.File(fresh, "r+" if copy else "x") as file:
-                yield file
-            sync(fresh)
-            os.replace(fresh, self.path / INDEX)
-        finally:
-            fresh.unlink(missing_ok=True)
-        sync(self.path)
-
 
 def new_id() -> str:
     """A name for an episode that sorts by time and that no other recorder draws."""
     return f"{datetime.datetime.now():%Y%m%d-%H%M%S}-{secrets.token_hex(3)}"
 
 
-def _summary(path: Path) -> Summary:
-    if not path.is_file():
-        raise DatasetError(f"Episode file {path} does not exist.")
+def _summaries(files: Iterable[Path], *, verify: bool = False) -> Iterator[tuple[Path, Summary | None, str]]:
+    """(file, what it says of itself, why that cannot be read) for each file; one of the two is empty."""
+    for file in files:
+        try:
+            yield file, read_summary(file, verify=verify), ""
+        except DatasetError as error:
+            yield file, None, str(error)
+
+
+def _steps(files: Iterable[Path]) -> int:
+    """Length of all these episodes together; a file that cannot be read counts nothing."""
+    return sum(summary.steps for _, summary, _ in _summaries(files) if summary)
+
+
+def _require_shares(shares: Mapping[str, float]) -> None:
+    if not shares:
+        raise InputError("Name at least one split and its share, such as train=0.8 valid=0.2.")
+    for name, share in shares.items():
+        _require_split_name(name)
+        if not 0.0 < share <= 1.0:
+            raise InputError(f"The share of the split {name!r} must lie in (0, 1], got {share:g}.")
+    if sum(shares.values()) > 1.0 + 1e-9:
+        raise InputError(f"The shares add up to {sum(shares.values()):g}; expected at most 1.")
+
+
+def _require_split_name(name: str) -> None:
+    if not name.isidentifier() or not name.isascii():
+        raise InputError(f"{name!r} cannot name a split; use letters, digits and underscores.")
+
+
+def _claimed(path: Path) -> int:
+    """The highest seed that was claimed; a file that a full disk cut short says none."""
     try:
-        with h5py.File(path, "r") as file:
-            group = file[GROUP]
-            if "checksum" not in group.attrs:
-                raise DatasetError(f"{path}: the episode is not finished; recover the dataset first.")
-            info = read_info(group, path)
-            return Summary(path.stem, int(group.attrs["num_samples"]), str(group.attrs["checksum"]), info)
-    except (OSError, KeyError, RuntimeError) as error:
-        raise DatasetError(f"{path}: not a readable episode file ({error}).") from error
-
-
-def _link(file: h5py.File, summary: Summary) -> None:
-    data = file["data"]
-    number = int(data.attrs["next_index"])
-    data[f"demo_{number}"] = h5py.ExternalLink(_LINK.format(summary.id), f"/{GROUP}")
-    data.attrs["next_index"] = number + 1
-    data.attrs["total"] = int(data.attrs["total"]) + summary.steps
-
-
-def _unlink(file: h5py.File, ids: set[str]) -> None:
-    """Take episodes out of the index and its splits; the caller puts `total` right."""
-    data = file["data"]
-    gone = {name for name in data if Path(data.get(name, getlink=True).filename).stem in ids}
-    for name in gone:
-        del data[name]
-    for mask in list(file.get("mask", {})):
-        demos = [demo.decode() for demo in file["mask"][mask][()]]
-        if gone & set(demos):
-            _write_mask(file, mask, [demo for demo in demos if demo not in gone])
-
-
-def _steps(path: Path) -> int:
-    """Length of an episode, 0 where its file cannot be read."""
-    try:
-        return _summary(path).steps
-    except DatasetError:
-        return 0
-
-
-def _write_mask(file: h5py.File, name: str, demos: list[str]) -> None:
-    masks = file.require_group("mask")
-    if name in masks:
-        del masks[name]
-    if demos:
-        masks.create_dataset(name, data=np.array([demo.encode() for demo in demos]))
+        return int(path.read_text())
+    except (FileNotFoundError, ValueError):
+        return -1
 
 
 def _move(source: Path, target: Path) -> None:
@@ -588,21 +596,3 @@ def _move(source: Path, target: Path) -> None:
     os.replace(source, target)
     sync(target.parent)
     sync(source.parent)
-
-
-def _recover_take(file: Path) -> str:
-    """Finish an interrupted recording: "taken", "empty" (no whole step), or "whole" (nothing to do)."""
-    if is_complete(file):
-        return "whole"
-    try:
-        finalise(file, _note_interruption(file))
-    except EmptyRecording:
-        return "empty"
-    return "taken"
-
-
-def _note_interruption(file: Path) -> EpisodeInfo:
-    with h5py.File(file, "r") as opened:
-        info = EpisodeInfo.from_json(str(opened[GROUP].attrs["info"]))
-    note = "; ".join(part for part in (info.note, "recovered after an interruption") if part)
-    return dataclasses.replace(info, note=note)

@@ -14,13 +14,13 @@ from __future__ import annotations
 import contextlib
 import errno
 import fcntl
+import hashlib
 import os
 import queue
 import shutil
 import threading
-import zlib
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import IO, Any
@@ -29,8 +29,18 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
-from understudy.datasets.episode import GROUP, image_storage, write_derived
+from understudy.datasets.episode import (
+    GROUP,
+    Stream,
+    create_episode_file,
+    seal_episode,
+    write_derived,
+    write_streams,
+)
+from understudy.datasets.frames import frame_storage, get_chunk, pack_frame, put_frame
+from understudy.datasets.hdf5 import array, attribute, members, read, subgroup
 from understudy.datasets.schema import CHANNELS, SCHEMA_VERSION, EpisodeInfo, is_image, key_unit
+from understudy.datasets.seal import sync
 from understudy.errors import DatasetError, RecordingError
 
 Array = NDArray[Any]
@@ -72,16 +82,6 @@ class Step:
     """(D,) simulator state at the tick, or None where there is no simulator."""
 
 
-@dataclass(frozen=True)
-class Stream:
-    """Samples of one source at its own rate, kept beside the episode under `streams/<name>`."""
-
-    stamps_ns: NDArray[np.int64]
-    """(S,)"""
-    values: Array = field(default_factory=lambda: np.zeros((0, 0)))
-    """(S, ...)"""
-
-
 class LiveLock:
     """A lock file beside an episode in progress: held while its recorder lives, free once that is gone."""
 
@@ -111,7 +111,9 @@ class LiveLock:
 class EpisodeWriter:
     """Writes one episode, a step at a time, on a thread of its own.
 
-    `add` copies the step and returns: it never waits for the disk. What goes wrong on the thread is raised by the next
+    `add` copies a step's numbers, takes over its camera frames, and returns: it never waits for the disk. A frame that
+    has been handed over becomes read-only, because copying three cameras takes longer than a control thread may wait;
+    one that is a view of somebody else's buffer is copied. What goes wrong on the thread is raised by the next
     call, with its cause. The order of calls is `add`..., then `finish` or `abandon`; `release` once the take has been
     committed or dropped.
     """
@@ -148,7 +150,7 @@ class EpisodeWriter:
         self._thread.start()
 
     def add(self, step: Step) -> None:
-        """Hand a step over; copies it and returns at once.
+        """Hand a step over and return at once; its camera frames must not be written to afterwards.
 
         Raises:
             RecordingError: an earlier step could not be written, the disk is too far behind, or the step would make
@@ -190,8 +192,8 @@ class EpisodeWriter:
         self._stop()
         self._raise_failure()
         try:
-            finalise(self.path, info or self.info, streams)
-        except OSError as error:
+            finalise(self.path, info or self.info, streams, self._file.digests)
+        except (OSError, RuntimeError) as error:
             raise self._failure(error) from error
         return self.path
 
@@ -271,8 +273,26 @@ class EpisodeWriter:
 
 
 def _copied(observation: Mapping[str, Array]) -> dict[str, Array]:
-    """Copies, as an observation is stored: float32, images uint8."""
-    return {key: np.array(value, np.uint8 if is_image(key) else np.float32) for key, value in observation.items()}
+    """An observation as it is stored, float32 and images uint8, that its giver can no longer change."""
+    return {key: _owned(value) if is_image(key) else np.array(value, np.float32) for key, value in observation.items()}
+
+
+def _owned(frame: Array) -> Array:
+    """The frame itself, made read-only, where nothing else can write to its memory; else a copy."""
+    if not isinstance(frame, np.ndarray) or frame.dtype != np.uint8 or not _alone(frame):
+        frame = np.array(frame, np.uint8)
+    frame.flags.writeable = False
+    return frame
+
+
+def _alone(frame: Array) -> bool:
+    """Whether the memory is the array's own, or an immutable `bytes`."""
+    base = frame
+    while isinstance(base.base, np.ndarray):
+        if base.base.flags.writeable:
+            return False
+        base = base.base
+    return base.base is None or isinstance(base.base, bytes)
 
 
 class _LiveFile:
@@ -284,6 +304,9 @@ class _LiveFile:
         # Begun under another name: a kill before the first flush must not leave a recording that does not open.
         begun = path.with_name(f".{path.stem}.begin")
         self._folder = path.parent
+        self._seen: dict[str, Array] = {}
+        self._digests = {key: hashlib.sha256() for key in observation if is_image(key)}
+        """Of the frames that steps were decided on, so that finishing need not unpack them all again."""
         require_space(self._folder, 0)
         self._file = h5py.File(begun, "x")
         self._rows = 0
@@ -303,6 +326,7 @@ class _LiveFile:
             self._lay_out(f"obs/{key}", value.shape, value.dtype)
         self._extend()
         self._put_observation(0, observation)
+        self._seen = {key: observation[key] for key in self._digests}
         self._file.flush()
         os.rename(begun, path)
 
@@ -324,16 +348,24 @@ class _LiveFile:
         self._file.flush()
         self._ticks[row] = step.tick_ns
         self._file.flush()
+        for key, digest in self._digests.items():
+            digest.update(np.ascontiguousarray(self._seen[key]).data)
+            self._seen[key] = step.next_observation[key]
         self._rows += 1
 
     def close(self) -> None:
         """Close the file."""
         self._file.close()
 
+    @property
+    def digests(self) -> dict[str, str]:
+        """Array name -> SHA-256 of the camera frames of all steps."""
+        return {f"obs/{key}": digest.hexdigest() for key, digest in self._digests.items()}
+
     def _lay_out(self, name: str, shape: tuple[int, ...], dtype: Any) -> None:
         key = name.removeprefix("obs/")
         image = name.startswith("obs/") and is_image(key)
-        storage = image_storage(key, shape) if image else {"chunks": (BLOCK, *shape)}
+        storage = frame_storage(shape) if image else {"chunks": (BLOCK, *shape)}
         dataset = self._group.create_dataset(name, (self._capacity, *shape), dtype, maxshape=(None, *shape), **storage)
         (self._images if image else self._arrays)[name] = dataset
 
@@ -362,18 +394,22 @@ class _LiveFile:
                 continue
             if value.shape != self._images[name].shape[1:]:
                 raise ValueError(f"{key} has shape {value.shape}; expected {self._images[name].shape[1:]}")
-            # Compressed here and handed over whole: zlib lets other threads run meanwhile, HDF5's filter does not.
-            chunk = zlib.compress(value.tobytes(), 1)
-            self._images[name].id.write_direct_chunk((row, *[0] * value.ndim), chunk)
+            put_frame(self._images[name], row, pack_frame(value))
 
 
-def finalise(path: Path, info: EpisodeInfo | None = None, streams: Mapping[str, Stream] | None = None) -> int:
+def finalise(
+    path: Path,
+    info: EpisodeInfo | None = None,
+    streams: Mapping[str, Stream] | None = None,
+    digests: Mapping[str, str] | None = None,
+) -> int:
     """Turn the episode in progress at `path` into a complete take, in place and atomically; returns its steps.
 
     Args:
         path: what a writer left, closed; nobody may be writing to it.
         info: the metadata at the end; None keeps that of the beginning.
         streams: native-rate samples to store with it.
+        digests: array name -> SHA-256 of its bytes, where the writer has seen them all go by.
 
     Raises:
         EmptyRecording: it holds no whole step.
@@ -384,8 +420,11 @@ def finalise(path: Path, info: EpisodeInfo | None = None, streams: Mapping[str, 
     fresh.unlink(missing_ok=True)
     require_space(path.parent, path.stat().st_size + sum(stream.values.nbytes for stream in (streams or {}).values()))
     try:
-        with _open_live(path) as source, h5py.File(fresh, "x") as target:
-            steps = _copy_take(source[GROUP], target.create_group(GROUP), path, info, streams or {})
+        with _open_live(path) as live:
+            final = info or EpisodeInfo.from_json(str(attribute(live, "info")))
+            with create_episode_file(fresh, final) as target:
+                steps = _copy_take(live, target.create_group(GROUP), final, streams or {}, digests or {})
+        seal_episode(fresh)
         sync(fresh)
         os.replace(fresh, path)
     finally:
@@ -398,14 +437,18 @@ def is_complete(path: Path) -> bool:
     """Whether a file under `recording/` is a finished take (False: in progress, or left by a crash).
 
     Raises:
-        DatasetError: the file cannot be read.
+        OSError: it cannot be read.
     """
-    with _open_live(path) as file:
-        return "checksum" in file[GROUP].attrs
+    with path.open("rb") as file:
+        return not file.read(len(_HDF5)).startswith(_HDF5)
+
+
+_HDF5 = b"\x89HDF\r\n\x1a\n"
+"""A recording in progress begins with HDF5's own signature, a finished take with a seal."""
 
 
 @contextlib.contextmanager
-def _open_live(path: Path) -> Any:
+def _open_live(path: Path) -> Iterator[h5py.Group]:
     try:
         file = h5py.File(path, "r")
     except OSError as error:
@@ -413,37 +456,39 @@ def _open_live(path: Path) -> Any:
     with file:
         if GROUP not in file or "info" not in file[GROUP].attrs:
             raise DatasetError(f"{path}: not a readable recording (it has no episode in it).")
-        yield file
+        yield subgroup(file, GROUP)
 
 
 def _copy_take(
-    source: h5py.Group, target: h5py.Group, path: Path, info: EpisodeInfo | None, streams: Mapping[str, Stream]
+    source: h5py.Group, target: h5py.Group, info: EpisodeInfo, streams: Mapping[str, Stream], digests: Mapping[str, str]
 ) -> int:
     """Copy the whole steps of `source` into `target` in the layout of `episode.py`; returns how many there are."""
     steps = _whole_steps(source)
     if steps == 0:
-        raise EmptyRecording(f"{path}: the recording ended before its first step; there is nothing to keep.")
-    channels = {channel: source[f"action/{channel}"][:steps] for channel in CHANNELS}
+        raise EmptyRecording(
+            f"{source.file.filename}: the recording ended before its first step; there is nothing to keep."
+        )
+    channels = {channel: np.asarray(array(source, f"action/{channel}")[:steps]) for channel in CHANNELS}
     for channel, values in channels.items():
         target.create_dataset(f"action/{channel}", data=values)
-    target.create_dataset("rewards", data=source["rewards"][:steps])
-    target.create_dataset("stamps/tick", data=source["stamps/tick"][:steps])
-    states = source["states"][:steps] if "states" in source else np.zeros((steps, 0))
+    target.create_dataset("rewards", data=array(source, "rewards")[:steps])
+    target.create_dataset("stamps/tick", data=array(source, "stamps/tick")[:steps])
+    states = array(source, "states")[:steps] if "states" in source else np.zeros((steps, 0))
     target.create_dataset("states", data=states)
-    for key, values in source["obs"].items():
-        _copy_observation(key, values, target, steps)
-    for key, values in source.get("age", {}).items():
-        target.create_dataset(f"age/{key}", data=values[:steps])
-    for name, stream in streams.items():
-        target.create_dataset(f"streams/{name}/stamp", data=np.asarray(stream.stamps_ns, np.int64))
-        target.create_dataset(f"streams/{name}/value", data=stream.values)
-    write_derived(target, info or EpisodeInfo.from_json(str(source.attrs["info"])), *channels.values())
+    observed = subgroup(source, "obs")
+    for key in members(observed):
+        _copy_observation(key, array(observed, key), target, steps)
+    ages = subgroup(source, "age") if "age" in source else {}
+    for key in ages:
+        target.create_dataset(f"age/{key}", data=array(ages, key)[:steps])
+    write_streams(target, streams)
+    write_derived(target, info, channels, digests)
     return steps
 
 
 def _whole_steps(source: h5py.Group) -> int:
     """Steps from the beginning that have a tick, which was written when everything else of them was on disk."""
-    present = source["stamps/tick"][()] != _NO_TICK
+    present = read(source, "stamps/tick") != _NO_TICK
     return int(np.argmin(np.append(present, False)))
 
 
@@ -453,11 +498,9 @@ def _copy_observation(key: str, values: h5py.Dataset, target: h5py.Group, steps:
         target.create_dataset(f"obs/{key}", data=values[:steps])
         return
     frame = values.shape[1:]
-    copy = target.create_dataset(f"obs/{key}", (steps, *frame), values.dtype, **image_storage(key, frame))
+    copy = target.create_dataset(f"obs/{key}", (steps, *frame), values.dtype, **frame_storage(frame))
     for row in range(steps):
-        place = (row, *[0] * len(frame))
-        filters, chunk = values.id.read_direct_chunk(place)
-        copy.id.write_direct_chunk(place, chunk, filters)
+        put_frame(copy, row, get_chunk(values, row))
 
 
 def require_space(folder: Path, needed: int) -> None:
@@ -468,12 +511,3 @@ def require_space(folder: Path, needed: int) -> None:
     """
     if shutil.disk_usage(folder).free < needed + RESERVE_BYTES:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(folder))
-
-
-def sync(path: Path) -> None:
-    """Have the disk confirm a file's content or a folder's entries."""
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)

@@ -89,7 +89,7 @@ def kill_repeatedly(path: Path, times: int, images: bool, seed: int) -> int:
     rng = np.random.default_rng(seed)
     committed: dict[str, str] = {}
     for _ in range(times):
-        said = record_and_kill(path, float(rng.uniform(0.0, 0.35)), images)
+        said = record_and_kill(path, float(rng.uniform(0.0, 0.8)), images)
         check_after_kill(path, said, committed)
         committed.update(said.committed)
     return len(committed)

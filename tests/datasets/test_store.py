@@ -11,7 +11,9 @@ import numpy as np
 import pytest
 from datasets_builders import info, make_dataset, make_episode, record, steps_of
 
-from understudy.datasets.store import INDEX, Dataset
+from understudy.datasets.index import INDEX
+from understudy.datasets.seal import read_seal, write_seal
+from understudy.datasets.store import Dataset
 from understudy.errors import DatasetError, RecordingError
 
 
@@ -31,7 +33,7 @@ def test_episodes_come_back_as_recorded(tmp_path: Path) -> None:
 def test_index_obeys_the_rules_of_robomimic(tmp_path: Path) -> None:
     """What robomimic 0.3.0 reads: `SequenceDataset` and `get_env_metadata_from_dataset`, rule by rule."""
     dataset = make_dataset(tmp_path / "demos", 5)
-    dataset.split(0.4, np.random.default_rng(0))
+    dataset.split({"train": 0.6, "valid": 0.4}, np.random.default_rng(0))
     dataset.drop(dataset.ids[1])
     with h5py.File(tmp_path / "demos" / INDEX, "r") as file:
         demos = list(file["data"])
@@ -180,22 +182,22 @@ class TestBadInput:
         cut_file = dataset.file(cut)
         cut_file.write_bytes(cut_file.read_bytes()[: cut_file.stat().st_size // 2])
         opened = Dataset.open(tmp_path / "demos")
-        with pytest.raises(DatasetError, match=f"{flipped}.hdf5: content does not match its checksum"):
+        with pytest.raises(DatasetError, match=f"{flipped}.hdf5 is damaged: its bytes are not"):
             opened.read(flipped)
-        with pytest.raises(DatasetError, match=f"{cut}.hdf5: not a readable episode file"):
+        with pytest.raises(DatasetError, match=f"{cut}.hdf5 is damaged: cut short"):
             opened.read(cut)
         assert all(len(opened.read(id)) > 0 for id in sound)
 
     def test_unknown_schema_version(self, tmp_path: Path) -> None:
         dataset = make_dataset(tmp_path / "demos", 1)
-        with h5py.File(dataset.file(dataset.ids[0]), "r+") as file:
-            file["episode"].attrs["schema_version"] = 7
-        with pytest.raises(DatasetError, match="episode schema version 7 is not readable"):
-            dataset.read(dataset.ids[0])
-        with h5py.File(tmp_path / "demos" / INDEX, "r+") as file:
-            file.attrs["schema_version"] = 9
-        with pytest.raises(DatasetError, match="schema version 9 is not readable"):
-            Dataset.open(tmp_path / "demos")
+        for path, version, words in (
+            (dataset.file(dataset.ids[0]), 7, "episode schema "),
+            (tmp_path / "demos" / INDEX, 9, ""),
+        ):
+            seal = read_seal(path)
+            write_seal(path, {**seal.facts, "schema_version": version}, seal.block)
+            with pytest.raises(DatasetError, match=f"{words}version {version} is not readable"):
+                Dataset.open(tmp_path / "demos", recover=False).read(episode.stem)
 
     def test_index_that_is_not_hdf5(self, tmp_path: Path) -> None:
         make_dataset(tmp_path / "demos", 1)
@@ -205,8 +207,8 @@ class TestBadInput:
 
     def test_split_that_leaves_nothing(self, tmp_path: Path) -> None:
         dataset = make_dataset(tmp_path / "demos", 2)
-        with pytest.raises(DatasetError, match="leaves a split empty"):
-            dataset.split(0.01, np.random.default_rng(0))
+        with pytest.raises(DatasetError, match="leaves the split 'valid' empty"):
+            dataset.split({"valid": 0.01}, np.random.default_rng(0))
 
 
 def flip_byte_of(path: Path, name: str) -> None:
@@ -264,4 +266,4 @@ def test_a_full_disk_is_met_before_hdf5_meets_it(tmp_path: Path, monkeypatch: py
 def test_an_unreadable_episode_that_the_index_does_not_know_is_told(tmp_path: Path) -> None:
     dataset = make_dataset(tmp_path / "demos", 2)
     (dataset.path / "episodes/stray.hdf5").write_text("text")
-    assert "not a readable episode file" in Dataset.open(dataset.path).recovery.unreadable["stray"]
+    assert "does not begin with a seal" in Dataset.open(dataset.path).recovery.unreadable["stray"]

@@ -12,9 +12,9 @@ import numpy as np
 import pytest
 from datasets_builders import info, make_dataset, make_episode, steps_of
 
-from understudy.datasets.episode import read_episode, write_episode
+from understudy.datasets.episode import Stream, read_episode, write_episode
 from understudy.datasets.store import Dataset
-from understudy.datasets.writer import EmptyRecording, EpisodeWriter, Step, Stream
+from understudy.datasets.writer import EmptyRecording, EpisodeWriter, Step
 from understudy.errors import RecordingError
 
 
