@@ -190,10 +190,8 @@ class TestBadInput:
 
     def test_unknown_schema_version(self, tmp_path: Path) -> None:
         dataset = make_dataset(tmp_path / "demos", 1)
-        for path, version, words in (
-            (dataset.file(dataset.ids[0]), 7, "episode schema "),
-            (tmp_path / "demos" / INDEX, 9, ""),
-        ):
+        episode, index = dataset.file(dataset.ids[0]), tmp_path / "demos" / INDEX
+        for path, version, words in ((episode, 7, "episode schema "), (index, 9, "")):
             seal = read_seal(path)
             write_seal(path, {**seal.facts, "schema_version": version}, seal.block)
             with pytest.raises(DatasetError, match=f"{words}version {version} is not readable"):
