@@ -117,15 +117,12 @@ class Index:
 
     def _verified(self) -> Mapping[str, Any]:
         """The facts of an index whose every byte is as it was written."""
-        try:
-            facts = read_seal(self.path).facts
-            _require_index(facts, self.path)
-            return verify_seal(self.path).facts
-        except DatasetError as error:
-            raise DatasetError(
-                f"{self.path}: not a readable index ({error}) The episodes beside it are untouched: "
-                f"`understudy dataset repair {self.folder}` makes the index again from them."
-            ) from error
+        remedy = (
+            f"The episodes beside it are untouched: `understudy dataset repair {self.folder}` makes the index again."
+        )
+        facts = read_seal(self.path, remedy).facts
+        _require_index(facts, self.path)
+        return verify_seal(self.path, remedy).facts
 
 
 class Draft:
@@ -180,7 +177,7 @@ def _require_index(facts: Mapping[str, Any], path: Path) -> None:
     version = facts.get("schema_version")
     if version != SCHEMA_VERSION:
         raise DatasetError(
-            f"schema version {version} is not readable by this software, which reads version {SCHEMA_VERSION}; "
+            f"{path}: schema version {version} is not readable by this software, which reads version {SCHEMA_VERSION}; "
             "update Understudy or convert the dataset."
         )
 

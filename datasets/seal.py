@@ -27,6 +27,7 @@ from understudy.errors import DatasetError
 SMALLEST_BLOCK = 4096
 """HDF5 wants a power of two of at least 512; most facts fit into this."""
 LARGEST_BLOCK = 1 << 24
+EPISODE_REMEDY = "Restore it from a copy, or drop it (understudy dataset drop DIR ID)."
 _MAGIC = b"understudy-seal 1 "
 _HDF5 = b"\x89HDF\r\n\x1a\n"
 _HEAD = 256
@@ -78,8 +79,10 @@ def write_seal(path: Path, facts: Mapping[str, Any], block: int) -> None:
         file.write(text.ljust(block, b"\0"))
 
 
-def read_seal(path: Path) -> Seal:
+def read_seal(path: Path, remedy: str = EPISODE_REMEDY) -> Seal:
     """The facts of a sealed file, checked against their own digest; the body is not read.
+
+    `remedy` is the sentence that says what to do about a damaged one.
 
     Raises:
         DatasetError: the file does not exist, has no seal, or its seal is damaged.
@@ -87,22 +90,22 @@ def read_seal(path: Path) -> Seal:
     try:
         with path.open("rb") as file:
             head = file.read(SMALLEST_BLOCK)
-            return _parse(path, head, file)
+            return _parse(path, head, file, remedy)
     except OSError as error:
         raise DatasetError(f"{path} cannot be read: {error.strerror or error}.") from error
 
 
-def verify_seal(path: Path) -> Seal:
-    """The facts of a sealed file whose every byte is as it was when it was sealed.
+def verify_seal(path: Path, remedy: str = EPISODE_REMEDY) -> Seal:
+    """The facts of a sealed file whose every byte is as it was when it was sealed; `remedy` as in `read_seal`.
 
     Raises:
         DatasetError: the file does not exist, has no seal, was cut, or was altered; names it.
     """
-    seal = read_seal(path)
+    seal = read_seal(path, remedy)
     size = path.stat().st_size - seal.block
     if size != seal.body_bytes:
         what = "cut short" if size < seal.body_bytes else "longer than it was"
-        raise DatasetError(f"{path} is damaged: {what}, {size} bytes of {seal.body_bytes} behind its seal. {_REMEDY}")
+        raise DatasetError(f"{path} is damaged: {what}, {size} bytes of {seal.body_bytes} behind its seal. {remedy}")
     try:
         with path.open("rb") as file:
             file.seek(seal.block)
@@ -110,16 +113,13 @@ def verify_seal(path: Path) -> Seal:
     except OSError as error:
         raise DatasetError(f"{path} cannot be read: {error.strerror or error}.") from error
     if digest != seal.body_sha256:
-        raise DatasetError(f"{path} is damaged: its bytes are not the ones that were sealed. {_REMEDY}")
+        raise DatasetError(f"{path} is damaged: its bytes are not the ones that were sealed. {remedy}")
     return seal
 
 
-_REMEDY = "Restore it from a copy, or drop it (understudy dataset drop DIR ID)."
-
-
-def _parse(path: Path, head: bytes, file: IO[bytes]) -> Seal:
+def _parse(path: Path, head: bytes, file: IO[bytes], remedy: str) -> Seal:
     if not head.startswith(_MAGIC):
-        raise DatasetError(f"{path} {_unsealed(head)}")
+        raise DatasetError(f"{path} {_unsealed(head, remedy)}")
     try:
         digest, length = head[len(_MAGIC) : head.index(b"\n")].decode("ascii").split(" ")
         start, size = head.index(b"\n") + 1, int(length)
@@ -132,10 +132,10 @@ def _parse(path: Path, head: bytes, file: IO[bytes]) -> Seal:
         facts = json.loads(body)
         return Seal(facts, int(facts["block"]), int(facts["body_bytes"]), str(facts["body_sha256"]))
     except (ValueError, LookupError, TypeError, RecursionError) as error:
-        raise DatasetError(f"{path} is damaged: its seal cannot be read ({error}). {_REMEDY}") from error
+        raise DatasetError(f"{path} is damaged: its seal cannot be read ({error}). {remedy}") from error
 
 
-def _unsealed(head: bytes) -> str:
+def _unsealed(head: bytes, remedy: str) -> str:
     if head.startswith(_HDF5):
         return (
             "has no seal: it was written by an older version, by another program, or is a recording in progress. "
@@ -144,7 +144,7 @@ def _unsealed(head: bytes) -> str:
     if head.startswith(b"understudy-seal "):
         version = head[len(b"understudy-seal ") :].split(b" ")[0][:20].decode("ascii", "replace")
         return f"has a seal of version {version}, and this software reads version 1; update Understudy."
-    return f"is damaged: it does not begin with a seal. {_REMEDY}"
+    return f"is damaged: it does not begin with a seal. {remedy}"
 
 
 def _digest(file: IO[bytes]) -> tuple[str, int]:

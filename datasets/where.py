@@ -110,7 +110,7 @@ class _Evaluator:
 
     def _field(self, name: str) -> Any:
         if name not in FIELDS:
-            raise unknown_name("word in a condition", name, (*FIELDS, "randomization.<name>"))
+            raise unknown_name("field", name, (*FIELDS, "randomization.<name>"))
         if self._summary is None:
             return None
         if name in ("id", "steps", "checksum", "content_checksum"):

@@ -10,9 +10,9 @@ import json
 import sys
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Any, Literal
 
-import h5py
+import numpy as np
 import tyro
 from rich.console import Console
 from rich.progress import Progress
@@ -20,10 +20,12 @@ from rich.table import Table
 from rich.text import Text
 
 from understudy.datasets.checks import LEVELS, Report, as_dict, check_dataset
-from understudy.datasets.store import Dataset, Summary
-from understudy.errors import DatasetError, InputError, unknown_name
+from understudy.datasets.episode import Summary, read_summary
+from understudy.datasets.index import INDEX, Index
+from understudy.datasets.store import Dataset
+from understudy.errors import DatasetError, InputError
 
-__all__ = ["DatasetCheck", "DatasetDrop", "DatasetInfo", "DatasetRepair", "DatasetRestore"]
+__all__ = ["DatasetCheck", "DatasetInfo", "DatasetList", "DatasetRepair"]
 
 _STYLES = {"ok": "green", "warn": "yellow", "fail": "bold red"}
 
@@ -96,8 +98,9 @@ class DatasetCheck:
 class DatasetRepair:
     """Recover what a crash left, and decide about takes that wait.
 
-    Interrupted recordings become takes, an index that is behind is brought up to date, and a lost index is made
-    again from the episodes. Without --takes the takes are listed and left alone.
+    Interrupted recordings become takes, an index that is behind is brought up to date, and a lost or damaged one is
+    made again from the episodes. Every byte of every episode is checked, and damage is named file by file. Without
+    --takes the takes are listed and left alone. Leaves with 1 when something is beyond repair.
 
     Example:
         understudy dataset repair demos/lift
@@ -110,18 +113,21 @@ class DatasetRepair:
     """What becomes of the takes that nobody has decided about."""
 
     def run(self) -> int:
-        lost = not (self.directory / "dataset.hdf5").exists() and (self.directory / "episodes").is_dir()
-        dataset = Dataset.rebuild(self.directory) if lost else Dataset.open(self.directory)
+        dataset, rebuilt = _opened_or_rebuilt(self.directory)
         found = dataset.recovery
-        print(f"{dataset.path}: {len(dataset)} episodes, {'index made again' if lost else 'index in order'}")
+        print(f"{dataset.path}: {len(dataset)} episodes, {'index made again' if rebuilt else 'index in order'}")
         print(
             f"brought into the index: {len(found.linked)}; taken out of it, their files are gone: {len(found.unlinked)}"
         )
         for reason in found.unreadable.values():
             print(f"cannot be recovered: {reason}")
+        damaged = dataset.damaged()
+        for id, reason in damaged.items():
+            print(f"damaged: {reason}")
+            print(f"    out of the way with: understudy dataset drop {dataset.path} {id}")
         for id in dataset.takes():
             print(f"take {id}: {self._decide(dataset, id)}")
-        return 1 if found.unreadable else 0
+        return 1 if found.unreadable or damaged else 0
 
     def _decide(self, dataset: Dataset, id: str) -> str:
         if self.takes == "keep":
@@ -134,47 +140,87 @@ class DatasetRepair:
 
 
 @dataclass(frozen=True)
-class DatasetDrop:
-    """Move episodes to the dataset's trash, by id; `dataset restore` brings them back.
+class DatasetList:
+    """List the episodes of a dataset: one line each, with what is known of it.
+
+    A condition is made of the words id, steps, seconds, rate_hz, success, operator, device, note, robot, task, seed,
+    created, software, provenance and randomization.NAME, of texts in quotes, numbers, True, False and None, and of
+    == != < <= > >= in, and, or, not and brackets.
 
     Example:
-        understudy dataset drop demos/lift 20261121-101500-a1b2c3
+        understudy dataset list demos/lift
+        understudy dataset list demos/lift --where "success and operator != 'scripted' and seconds < 20"
+        understudy dataset list demos/lift --where "'slip' in note" --json | python -m json.tool
     """
 
     directory: tyro.conf.Positional[Path]
     """The dataset's folder."""
-    ids: Annotated[tyro.conf.Positional[tuple[str, ...]], tyro.conf.arg(metavar="ID ...")]
-    """Episodes, as `dataset check` names them."""
+    where: str | None = None
+    """Only episodes that meet this condition."""
+    split: str | None = None
+    """Only episodes of this split."""
+    trash: bool = False
+    """List what was dropped instead."""
+    json: bool = False
+    """Print one JSON list for programs."""
 
     def run(self) -> int:
-        dataset = Dataset.open(self.directory)
-        _require_known("episode", self.ids, dataset.ids)
-        for id in self.ids:
-            dataset.drop(id)
-            print(f"dropped {id}")
+        dataset = _open(self.directory)
+        if self.trash:
+            if self.where is not None or self.split is not None:
+                raise InputError("--trash lists everything that was dropped; leave out --where and --split.")
+            summaries = [read_summary(dataset.path / "trash" / f"{id}.hdf5") for id in dataset.dropped]
+        else:
+            summaries = [dataset.summary(id) for id in dataset.select(self.where, self.split)]
+        if self.json:
+            print(json.dumps([_row(summary) for summary in summaries], indent=2))
+        else:
+            _print_rows([_row(summary) for summary in summaries])
         return 0
 
 
-@dataclass(frozen=True)
-class DatasetRestore:
-    """Bring dropped episodes back, by id.
+def _row(summary: Summary) -> dict[str, Any]:
+    info = summary.info
+    return {
+        "id": summary.id,
+        "steps": summary.steps,
+        "seconds": round(summary.steps / info.rate_hz, 2),
+        "success": info.success,
+        "operator": info.operator,
+        "device": info.device,
+        "seed": info.seed,
+        "note": info.note,
+        "created": info.created,
+        "provenance": info.provenance,
+    }
 
-    Example:
-        understudy dataset restore demos/lift 20261121-101500-a1b2c3
-    """
 
-    directory: tyro.conf.Positional[Path]
-    """The dataset's folder."""
-    ids: Annotated[tyro.conf.Positional[tuple[str, ...]], tyro.conf.arg(metavar="ID ...")]
-    """Episodes in the trash."""
+def _print_rows(rows: list[dict[str, Any]]) -> None:
+    table = Table(box=None, padding=(0, 1), header_style="bold")
+    shown = [name for name in ("id", "steps", "seconds", "success", "operator", "device", "seed", "note") if rows]
+    for name in shown:
+        number = name in ("steps", "seconds", "seed")
+        table.add_column(name, justify="right" if number else "left", no_wrap=name == "id", overflow="fold")
+    words = {True: "yes", False: "no", None: "?"}
+    for row in rows:
+        cells = {**row, "success": words[row["success"]], "seed": "" if row["seed"] is None else row["seed"]}
+        table.add_row(*(Text(str(cells[name])) for name in shown))
+    Console(width=None if sys.stdout.isatty() else 140).print(table)
+    print(f"{len(rows)} episodes, {sum(row['steps'] for row in rows)} steps", file=sys.stderr)
 
-    def run(self) -> int:
-        dataset = Dataset.open(self.directory)
-        _require_known("dropped episode", self.ids, dataset.dropped)
-        for id in self.ids:
-            dataset.restore(id)
-            print(f"restored {id}")
-        return 0
+
+def _opened_or_rebuilt(directory: Path) -> tuple[Dataset, bool]:
+    """The dataset, and whether its index had to be made again."""
+    index = directory / INDEX
+    if not index.exists() and not (directory / "episodes").is_dir():
+        return Dataset.open(directory), False  # says that there is none
+    try:
+        Index(directory).links()
+    except DatasetError as error:
+        if index.exists():
+            print(f"the old index is kept as {index}.damaged: {error}")
+        return Dataset.rebuild(directory), True
+    return Dataset.open(directory), False
 
 
 def _open(directory: Path) -> Dataset:
@@ -186,15 +232,6 @@ def _open(directory: Path) -> Dataset:
     for reason in found.unreadable.values():
         print(f"warning: {reason}", file=sys.stderr)
     return dataset
-
-
-def _require_known(kind: str, ids: tuple[str, ...], known: tuple[str, ...]) -> None:
-    """Refuse all when one is unknown, before any is moved."""
-    if not ids:
-        raise InputError(f"Name at least one {kind} by its id.")
-    for id in ids:
-        if id not in known:
-            raise unknown_name(kind, id, known)
 
 
 def _facts(dataset: Dataset) -> tuple[dict[str, Any], list[str]]:
@@ -235,16 +272,10 @@ def _facts(dataset: Dataset) -> tuple[dict[str, Any], list[str]]:
             "channel": first.info.actions,
             "numbers": [f"{label} [{low:g}, {high:g}] {unit}" for label, unit, low, high in numbers],
         }
-        facts["observations"] = _observation_shapes(dataset.file(first.id))
+        facts["observations"] = {key: f"{np.dtype(kind)}{list(shape)}" for key, (kind, shape) in first.keys.items()}
     if not damaged:
         facts["checksum"] = dataset.checksum()
     return facts, damaged
-
-
-def _observation_shapes(file: Path) -> dict[str, str]:
-    with h5py.File(file, "r") as opened:
-        group = opened["episode/final_obs"]
-        return {key: f"{group[key].dtype}{list(group[key].shape)}" for key in group}
 
 
 def _facts_table(facts: dict[str, Any]) -> Table:

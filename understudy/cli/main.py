@@ -54,8 +54,21 @@ COMMANDS: dict[tuple[str, ...], Command] = {
     ("record",): Command("understudy.cli.record", "Record", "record demonstrations of a task into a dataset"),
     ("dataset", "info"): Command("understudy.cli.dataset", "DatasetInfo", "what a dataset holds"),
     ("dataset", "check"): Command("understudy.cli.dataset", "DatasetCheck", "may I train on this?"),
-    ("dataset", "drop"): Command("understudy.cli.dataset", "DatasetDrop", "move episodes to the trash"),
-    ("dataset", "restore"): Command("understudy.cli.dataset", "DatasetRestore", "bring dropped episodes back"),
+    ("dataset", "list"): Command("understudy.cli.dataset", "DatasetList", "its episodes, all or by a condition"),
+    ("dataset", "label"): Command("understudy.cli.dataset_edit", "DatasetLabel", "change verdicts, notes, operators"),
+    ("dataset", "drop"): Command("understudy.cli.dataset_edit", "DatasetDrop", "move episodes to the trash"),
+    ("dataset", "restore"): Command("understudy.cli.dataset_edit", "DatasetRestore", "bring dropped episodes back"),
+    ("dataset", "empty-trash"): Command(
+        "understudy.cli.dataset_edit", "DatasetEmptyTrash", "delete dropped episodes for good"
+    ),
+    ("dataset", "split"): Command("understudy.cli.dataset_edit", "DatasetSplit", "divide it into named splits"),
+    ("dataset", "merge"): Command("understudy.cli.dataset_edit", "DatasetMerge", "several datasets into one"),
+    ("dataset", "import"): Command("understudy.cli.dataset_convert", "DatasetImport", "read another tool's recording"),
+    ("dataset", "export"): Command("understudy.cli.dataset_convert", "DatasetExport", "write another tool's files"),
+    ("dataset", "pack"): Command("understudy.cli.dataset_convert", "DatasetPack", "the whole dataset in one file"),
+    ("dataset", "describe-bag"): Command(
+        "understudy.cli.dataset_convert", "DatasetDescribeBag", "a mapping file for a ROS 2 bag"
+    ),
     ("dataset", "repair"): Command("understudy.cli.dataset", "DatasetRepair", "recover what a crash left"),
     ("train", "bc"): Command("understudy.cli.train", "TrainBC", "learn by behavioral cloning"),
     ("train", "gail"): Command("understudy.cli.train", "TrainGAIL", "learn adversarially (GAIL)"),
