@@ -15,19 +15,15 @@ from typing import Any, Literal
 import numpy as np
 import tyro
 from rich.console import Console
-from rich.progress import Progress
 from rich.table import Table
 from rich.text import Text
 
-from understudy.datasets.checks import LEVELS, Report, as_dict, check_dataset
 from understudy.datasets.episode import Summary, read_summary
 from understudy.datasets.index import INDEX, Index
 from understudy.datasets.store import Dataset
 from understudy.errors import DatasetError, InputError
 
-__all__ = ["DatasetCheck", "DatasetInfo", "DatasetList", "DatasetRepair"]
-
-_STYLES = {"ok": "green", "warn": "yellow", "fail": "bold red"}
+__all__ = ["DatasetInfo", "DatasetList", "DatasetRepair"]
 
 
 @dataclass(frozen=True)
@@ -54,44 +50,6 @@ class DatasetInfo:
             for reason in damaged:
                 print(f"damaged: {reason}")
         return 0
-
-
-@dataclass(frozen=True)
-class DatasetCheck:
-    """Answer "may I train on this?": every episode is judged ok, warn or fail, with reasons.
-
-    Leaves with 0 when it may, with 1 when an episode (or the whole) fails, and with 2 when there is no dataset.
-
-    Example:
-        understudy dataset check demos/lift
-        understudy dataset check demos/lift --picture lift.png
-        understudy dataset check demos/lift --json | python -m json.tool
-    """
-
-    directory: tyro.conf.Positional[Path]
-    """The dataset's folder."""
-    json: bool = False
-    """Print one JSON object for programs."""
-    picture: Path | None = None
-    """Also draw it into this file (png, svg or pdf)."""
-
-    def run(self) -> int:
-        dataset = _open(self.directory)
-        with Progress(
-            console=Console(stderr=True), transient=True, disable=self.json or not sys.stderr.isatty()
-        ) as progress:
-            bar = progress.add_task("checking", total=len(dataset))
-            report = check_dataset(dataset, progress=lambda done: progress.update(bar, completed=done))
-        if self.picture is not None:
-            from understudy.datasets.pictures import draw_report  # matplotlib: not needed for the table
-
-            count = len(report.episodes)
-            draw_report(report, self.picture, f"{dataset.task} on {dataset.robot}: {count} episodes")
-        if self.json:
-            print(json.dumps(as_dict(report), indent=2))
-        else:
-            _print_report(report)
-        return 0 if report.trainable else 1
 
 
 @dataclass(frozen=True)
@@ -296,31 +254,3 @@ def _plain(value: object) -> str:
     if isinstance(value, list):
         return ", ".join(map(str, value))
     return str(value)
-
-
-def _print_report(report: Report) -> None:
-    console = Console(width=None if sys.stdout.isatty() else 140)
-    table = Table(box=None, padding=(0, 1), header_style="bold")
-    for heading in ("#", "episode", "verdict", "steps", "s", "success", "idle", "lag", "why"):
-        number = heading in ("#", "steps", "s", "idle", "lag")
-        # Ids are typed again by people: they are never shortened.
-        fixed = len("20261121-101500-a1b2c3") if heading == "episode" else None
-        table.add_column(
-            heading, justify="right" if number else "left", overflow="fold", no_wrap=heading != "why", min_width=fixed
-        )
-    for index, verdict in enumerate(report.episodes):
-        measures = verdict.measures
-        numbers = ["", "", "?", "", ""]
-        if measures is not None:
-            success = {True: "yes", False: "no", None: "?"}[measures.success]
-            lag = "" if measures.lag_ticks is None else str(measures.lag_ticks)
-            numbers = [str(measures.steps), f"{measures.duration_s:.1f}", success, f"{measures.idle:.0%}", lag]
-        why = "\n".join(f"{finding.check}: {finding.text}" for finding in verdict.findings)
-        style = _STYLES[verdict.level]
-        table.add_row(str(index), verdict.id, f"[{style}]{verdict.level}[/]", *numbers, why.replace("[", r"\["))
-    console.print(table)
-    for finding in report.findings:
-        console.print(f"[{_STYLES[finding.level]}]{finding.level}[/] {finding.text}")
-    counts = ", ".join(f"{report.count(level)} {level}" for level in LEVELS)
-    answer = "yes" if report.trainable else "no: drop or fix what fails (understudy dataset drop DIR ID ...)"
-    console.print(f"{counts}. May I train on this? [bold]{answer}[/]", soft_wrap=True)

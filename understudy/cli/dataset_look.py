@@ -1,0 +1,304 @@
+"""`understudy dataset check|show|replay`: judge a dataset, draw it, and play it again.
+
+This module owns tables, JSON, the question before dropping, and where pictures go; what they say comes from
+`datasets/` and `envs/replay.py`.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import tyro
+from rich.console import Console
+from rich.progress import Progress
+from rich.table import Table
+
+from understudy.cli.dataset import _open
+from understudy.datasets.checks import LEVELS, Report, as_dict, check_dataset
+from understudy.datasets.store import Dataset
+from understudy.errors import InputError, UnderstudyError, unknown_name
+
+if TYPE_CHECKING:
+    from understudy.envs.replay import Replay
+
+__all__ = ["DatasetCheck", "DatasetReplay", "DatasetShow"]
+
+_STYLES = {"ok": "green", "warn": "yellow", "fail": "bold red"}
+
+
+@dataclass(frozen=True)
+class DatasetCheck:
+    """Answer "may I train on this?": every episode is judged ok, warn or fail, with reasons.
+
+    With --drop the episodes that fail are moved to the trash, after a question; `dataset restore` brings them back.
+    Leaves with 0 when what is there (what is left, with --drop) may be trained on, with 1 when an episode or the whole
+    fails, and with 2 when there is no dataset.
+
+    Example:
+        understudy dataset check demos/lift
+        understudy dataset check demos/lift --picture lift.png
+        understudy dataset check demos/lift --drop
+        understudy dataset check demos/lift --json | python -m json.tool
+    """
+
+    directory: tyro.conf.Positional[Path]
+    """The dataset's folder."""
+    json: bool = False
+    """Print one JSON object for programs."""
+    picture: Path | None = None
+    """Also draw it into this file (png, svg or pdf)."""
+    drop: bool = False
+    """Move the episodes that fail to the trash, after a question."""
+    yes: bool = False
+    """Answer that question with yes, for scripts."""
+
+    def run(self) -> int:
+        self._require_answer()
+        dataset = _open(self.directory)
+        report = _checked(dataset, quiet=self.json)
+        if self.picture is not None:
+            _draw_overview(report, dataset, self.picture)
+        if not self.json:
+            _print_report(report, advise=not self.drop)
+        dropped = self._drop(dataset, report) if self.drop else ()
+        if self.json:
+            print(json.dumps({**as_dict(report), "dropped": list(dropped)}, indent=2))
+        return 0 if _trainable_without(report, dropped) else 1
+
+    def _require_answer(self) -> None:
+        """Refuse a question that nobody can answer, before any work."""
+        if self.yes and not self.drop:
+            raise InputError("--yes answers the question that --drop asks; give both.")
+        if self.drop and not self.yes and (self.json or not sys.stdin.isatty()):
+            where = "--json leaves no room for a question" if self.json else "there is no terminal to ask at"
+            raise InputError(f"--drop asks before it moves anything, and {where}: add --yes to drop what fails.")
+
+    def _drop(self, dataset: Dataset, report: Report) -> tuple[str, ...]:
+        """Move what fails to the trash, if that is wished; returns the ids."""
+        failing = report.failing
+        if not failing:
+            return ()
+        if not self.yes and not _asked(f"Move {len(failing)} of {len(report.episodes)} episodes to the trash? [y/N] "):
+            print("nothing was moved", file=sys.stderr)
+            return ()
+        for id in failing:
+            dataset.drop(id)
+        if not self.json:
+            print(f"moved to the trash: {', '.join(failing)}")
+            print(f"they come back with: understudy dataset restore {dataset.path} ID ...")
+        return failing
+
+
+@dataclass(frozen=True)
+class DatasetShow:
+    """Draw one episode (joints, actions, rewards, ages, cameras), or the whole dataset, into a picture.
+
+    Example:
+        understudy dataset show demos/lift
+        understudy dataset show demos/lift 20261121-101500-a1b2c3 --out take.png
+        understudy dataset show demos/lift 3
+    """
+
+    directory: tyro.conf.Positional[Path]
+    """The dataset's folder."""
+    id: Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="ID")] = ""
+    """An episode, by its id or its number in `dataset check`; without one the whole dataset is drawn."""
+    out: Path | None = None
+    """Where to (png, svg or pdf); by default ID.png, or the folder's name, in the working directory."""
+
+    def run(self) -> int:
+        dataset = _open(self.directory)
+        if not self.id:
+            out = self.out or Path(f"{dataset.path.resolve().name}.png")
+            _draw_overview(_checked(dataset, quiet=False), dataset, out)
+        else:
+            from understudy.datasets.episode_picture import draw_episode  # matplotlib
+
+            id = _resolved(dataset, self.id)
+            out = self.out or Path(f"{id}.png")
+            draw_episode(dataset.read(id), out, id)
+        print(f"drawn into {out}")
+        return 0
+
+
+@dataclass(frozen=True)
+class DatasetReplay:
+    """Step recorded actions again in PyBullet and report how far the arm and the objects stray from the recording.
+
+    A simulated episode is held against the simulator's states that were recorded with it; one from hardware against
+    its observations, so that its deviation is the simulator's error and the arm's tracking together. `sent` plays what
+    went to the arm, without the Guard; `requested` plays what was asked for through the Guard again, which brings a
+    simulated episode back exactly. Leaves with 0 when all stayed within the tolerances, else with 1.
+
+    Example:
+        understudy dataset replay demos/lift
+        understudy dataset replay demos/lift 20261121-101500-a1b2c3 --channel requested
+        understudy dataset replay demos/lift --episodes 5 --json
+    """
+
+    directory: tyro.conf.Positional[Path]
+    """The dataset's folder."""
+    ids: Annotated[tyro.conf.Positional[tuple[str, ...]], tyro.conf.arg(metavar="ID ...")] = ()
+    """Episodes, by id or number in `dataset check`; without any, all of them."""
+    episodes: Annotated[int | None, tyro.conf.arg(metavar="N")] = None
+    """Only the first N."""
+    channel: Literal["sent", "requested"] = "sent"
+    """The actions to play."""
+    robot: str | None = None
+    """The path of the robot's YAML file, where it is not a shipped one."""
+    joint_tolerance_rad: float = 0.1
+    """How far any joint may stray."""
+    tool_tolerance_m: float = 0.01
+    """How far the tool may stray."""
+    object_tolerance_m: float = 0.03
+    """How far an object may stray."""
+    json: bool = False
+    """Print one JSON object for programs."""
+
+    def run(self) -> int:
+        if self.episodes is not None and self.episodes < 1:
+            raise InputError(f"--episodes must be at least 1, got {self.episodes}.")
+        if self.ids and self.episodes is not None:
+            raise InputError("Give ids or --episodes, not both.")
+        dataset = _open(self.directory)
+        ids = [_resolved(dataset, id) for id in self.ids] or list(dataset.ids)[: self.episodes]
+        if not ids:
+            raise InputError(f"{dataset.path} holds no episodes to replay.")
+        outcomes = self._play(dataset, ids)
+        if self.json:
+            print(json.dumps({"path": str(dataset.path), "episodes": [_outcome(*pair) for pair in outcomes]}, indent=2))
+        else:
+            _print_replays(outcomes)
+        return 0 if all(not isinstance(came, UnderstudyError) and came.within for _, came in outcomes) else 1
+
+    def _play(self, dataset: Dataset, ids: list[str]) -> list[tuple[str, Replay | UnderstudyError]]:
+        """What came of each episode; one that cannot be played does not keep the others from it."""
+        from understudy.envs.arms.robot import load_robot
+        from understudy.envs.replay import ReplayConfig, Replayer  # pybullet
+        from understudy.envs.tasks.task import make_task
+
+        config = ReplayConfig(self.channel, self.joint_tolerance_rad, self.tool_tolerance_m, self.object_tolerance_m)
+        outcomes: list[tuple[str, Replay | UnderstudyError]] = []
+        robot, task = load_robot(self.robot or dataset.robot), make_task(dataset.task)
+        with Replayer(robot, task, config) as replayer, _bar(self.json) as progress:
+            for id in progress.track(ids, description="replaying"):
+                try:
+                    outcomes.append((id, replayer.play(dataset.read(id, images=False))))
+                except UnderstudyError as error:
+                    outcomes.append((id, error))
+        return outcomes
+
+
+def _bar(quiet: bool) -> Progress:
+    return Progress(console=Console(stderr=True), transient=True, disable=quiet or not sys.stderr.isatty())
+
+
+def _checked(dataset: Dataset, *, quiet: bool) -> Report:
+    with _bar(quiet) as progress:
+        bar = progress.add_task("checking", total=len(dataset))
+        return check_dataset(dataset, progress=lambda done: progress.update(bar, completed=done))
+
+
+def _draw_overview(report: Report, dataset: Dataset, path: Path) -> None:
+    from understudy.datasets.pictures import draw_report  # matplotlib: not needed for the table
+
+    draw_report(report, path, f"{dataset.task} on {dataset.robot}: {len(report.episodes)} episodes")
+
+
+def _resolved(dataset: Dataset, word: str) -> str:
+    """An episode's id from its id or its number in the index.
+
+    Raises:
+        InputError: there is no such episode.
+    """
+    known = dataset.ids
+    if word in known:
+        return word
+    if word.isdecimal() and int(word) < len(known):
+        return known[int(word)]
+    raise unknown_name("episode", word, known)
+
+
+def _asked(question: str) -> bool:
+    print(question, end="", file=sys.stderr, flush=True)
+    return sys.stdin.readline().strip().lower() in ("y", "yes")
+
+
+def _trainable_without(report: Report, dropped: tuple[str, ...]) -> bool:
+    """Whether what is left after dropping may be trained on."""
+    left = tuple(verdict for verdict in report.episodes if verdict.id not in dropped)
+    return dataclasses.replace(report, episodes=left).trainable
+
+
+def _print_report(report: Report, *, advise: bool) -> None:
+    console = Console(width=None if sys.stdout.isatty() else 140)
+    table = Table(box=None, padding=(0, 1), header_style="bold")
+    for heading in ("#", "episode", "verdict", "steps", "s", "success", "idle", "lag", "why"):
+        number = heading in ("#", "steps", "s", "idle", "lag")
+        # Ids are typed again by people: they are never shortened.
+        fixed = len("20261121-101500-a1b2c3") if heading == "episode" else None
+        table.add_column(
+            heading, justify="right" if number else "left", overflow="fold", no_wrap=heading != "why", min_width=fixed
+        )
+    for index, verdict in enumerate(report.episodes):
+        measures = verdict.measures
+        numbers = ["", "", "?", "", ""]
+        if measures is not None:
+            success = {True: "yes", False: "no", None: "?"}[measures.success]
+            lag = "" if measures.lag is None else f"{measures.lag:.1f}"
+            numbers = [str(measures.steps), f"{measures.duration_s:.1f}", success, f"{measures.idle:.0%}", lag]
+        why = "\n".join(f"{finding.check}: {finding.text}" for finding in verdict.findings)
+        style = _STYLES[verdict.level]
+        table.add_row(str(index), verdict.id, f"[{style}]{verdict.level}[/]", *numbers, why.replace("[", r"\["))
+    console.print(table)
+    for finding in report.findings:
+        console.print(f"[{_STYLES[finding.level]}]{finding.level}[/] {finding.text}")
+    counts = ", ".join(f"{report.count(level)} {level}" for level in LEVELS)
+    advice = f": drop or fix what fails (understudy dataset check {report.path} --drop)" if advise else ""
+    answer = "yes" if report.trainable else f"no{advice}"
+    console.print(f"{counts}. May I train on this? [bold]{answer}[/]", soft_wrap=True)
+
+
+def _outcome(id: str, came: Replay | UnderstudyError) -> dict[str, Any]:
+    if isinstance(came, UnderstudyError):
+        return {"id": id, "within": False, "error": str(came)}
+    return {"id": id, "within": came.within, **dataclasses.asdict(came)}
+
+
+def _print_replays(outcomes: list[tuple[str, Replay | UnderstudyError]]) -> None:
+    console = Console(width=None if sys.stdout.isatty() else 140)
+    table = Table(box=None, padding=(0, 1), header_style="bold")
+    for heading in ("episode", "steps", "what", "rms", "worst", "at step", "verdict"):
+        words = heading in ("episode", "what", "verdict")
+        table.add_column(heading, justify="left" if words else "right", no_wrap=heading != "verdict", overflow="fold")
+    played = [came for _, came in outcomes if not isinstance(came, UnderstudyError)]
+    for id, came in outcomes:
+        if isinstance(came, UnderstudyError):
+            table.add_row(id, "", "", "", "", "", f"[bold red]not played[/]: {came}")
+            continue
+        for row, deviation in enumerate(came.deviations):
+            within = deviation.beyond_step is None
+            said = "[green]within[/]" if within else f"[bold red]beyond[/] from step {deviation.beyond_step} on"
+            numbers = [_measure(value, deviation.unit) for value in (deviation.rms, deviation.worst)]
+            first = (id, str(came.steps)) if row == 0 else ("", "")
+            said = f"{said} ({_measure(deviation.tolerance, deviation.unit)})"
+            table.add_row(*first, deviation.name, *numbers, str(deviation.worst_step), said)
+    console.print(table)
+    if played:
+        same = sum(came.success_recorded == came.success_replayed for came in played)
+        references = " and ".join(sorted({came.compared_with for came in played}))
+        console.print(
+            f"{sum(came.within for came in played)} of {len(outcomes)} within the tolerances; the outcome was the "
+            f"recorded one in {same} of {len(played)}. Played: {played[0].channel}; compared with {references}.",
+            soft_wrap=True,
+        )
+
+
+def _measure(value: float, unit: str) -> str:
+    """A small length or angle, readable: mm and mrad."""
+    return f"{value * 1e3:.3g} m{unit}"
