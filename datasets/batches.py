@@ -1,218 +1,122 @@
-"""Training windows: for each step worth learning from, what was seen then and the chunk of actions that followed.
+"""Batches of training windows: the same for the same seed, however many workers make them.
 
-Owns which steps are drawn and in which order. Everything is plain numpy arrays in memory; episodes are never changed
-(what the operator did is kept as it was, and treated here, when training).
+A batch is a function of (seed, epoch, number): its windows and whatever a transform draws at random. Workers are
+threads that make batches ahead of time; what they hand over does not depend on which of them made it, nor on when.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Any
+from itertools import count, islice
 
 import numpy as np
-from numpy.typing import NDArray
 
-from understudy.datasets.episode import Episode
-from understudy.datasets.schema import ActionSpec, is_image
-from understudy.errors import DatasetError, InputError
+from understudy.datasets.mixture import Mixture
+from understudy.datasets.order import EpochOrder
+from understudy.datasets.windows import Windows, WindowSource
+from understudy.errors import InputError
 
-GRIPPER = "gripper"
-"""Label of the action number that opens and closes the gripper; the others are motion."""
-STILL_RAD = 0.002
-"""A `joint_position` target that changes less than this in a tick asks for no motion, rad."""
+Transform = Callable[[Windows, np.random.Generator], Windows]
+"""Changes a batch, for example `augmentation.ImageAugmentation`; draws from the generator only."""
+_TRANSFORM = 1
+"""Keeps a transform's random numbers apart from those of the order."""
+_AHEAD = 2
+"""Batches made ahead for each worker."""
 
 
 @dataclass(frozen=True)
-class WindowConfig:
-    """Which windows are made of an episode."""
+class BatchConfig:
+    """How windows are put into batches."""
 
-    chunk: int = 8
-    """Actions in a window."""
-    drop_idle: bool = True
-    """Leave out steps at which nothing moves: a policy that learns a pause may never leave it."""
-    still: float = 0.02
-    """A step is idle when every motion number of its action is below this share of its largest."""
-    keep_around_gripper: int = 6
-    """Idle steps this close to a change of the gripper are kept: the arm waits there for a reason."""
+    size: int = 256
+    seed: int = 0
+    shuffle: bool = True
+    keep_last: bool = True
+    """Whether an epoch ends with a smaller batch; False leaves the windows in it out of that epoch."""
+    workers: int = 0
+    """Threads that make batches ahead of time; 0: made when asked for. The batches are the same."""
 
     def __post_init__(self) -> None:
-        if self.chunk < 1:
-            raise InputError(f"A window needs a chunk of at least 1 action, got {self.chunk}.")
-        if self.still < 0 or self.keep_around_gripper < 0:
-            raise InputError(
-                f"Windows: still and keep_around_gripper must not be negative, got {self.still} and "
-                f"{self.keep_around_gripper}."
-            )
+        for name, least in (("size", 1), ("seed", 0), ("workers", 0)):
+            if getattr(self, name) < least:
+                raise InputError(f"Batches: {name} must be at least {least}, got {getattr(self, name)}.")
 
 
-@dataclass(frozen=True)
-class Windows:
-    """M training windows."""
+class Batches:
+    """Batches of a source of windows."""
 
-    observations: Mapping[str, NDArray[np.float32]]
-    """Key -> (M, ...), without images."""
-    chunks: NDArray[np.float32]
-    """(M, chunk, A) in [-1, 1]; past the end of the episode its last action is repeated."""
-    mask: NDArray[np.bool_]
-    """(M, chunk) False past the end of the episode."""
-    episode: NDArray[np.int64]
-    """(M,) which of the given episodes a window is from."""
+    def __init__(
+        self,
+        source: WindowSource,
+        config: BatchConfig = BatchConfig(),
+        *,
+        weights: Sequence[float] | None = None,
+        transform: Transform | None = None,
+    ) -> None:
+        """Draw from a source.
+
+        Args:
+            source: where windows come from.
+            config: how they are put together.
+            weights: of the parts of a `Mixture`, see `EpochOrder`; None: every window once an epoch.
+            transform: done to every batch.
+
+        Raises:
+            InputError: weights that do not fit, or not one whole batch where smaller ones are not kept.
+        """
+        self.source = source
+        self.config = config
+        self._transform = transform
+        sizes = source.sizes if isinstance(source, Mixture) else (len(source),)
+        self._order = EpochOrder(sizes, weights, seed=config.seed, shuffle=config.shuffle)
+        if not len(self):
+            raise InputError(f"{len(self._order)} windows do not fill a batch of {config.size}.")
 
     def __len__(self) -> int:
-        return len(self.chunks)
+        """Batches in an epoch."""
+        whole, rest = divmod(len(self._order), self.config.size)
+        return whole + (1 if rest and self.config.keep_last else 0)
 
+    def batch(self, epoch: int, number: int) -> Windows:
+        """The batch of this number, in [0, len), of an epoch.
 
-def make_windows(episodes: Sequence[Episode], config: WindowConfig = WindowConfig()) -> Windows:
-    """Windows of all episodes, in order.
+        Raises:
+            IndexError: there is no such batch.
+        """
+        if not 0 <= number < len(self):
+            raise IndexError(f"Batch {number} of an epoch with {len(self)}.")
+        size = self.config.size
+        windows = self.source.take(self._order.epoch(epoch)[number * size : (number + 1) * size])
+        if self._transform is None:
+            return windows
+        return self._transform(windows, np.random.default_rng([self.config.seed, epoch, number, _TRANSFORM]))
 
-    Raises:
-        DatasetError: there are no episodes, they differ in action space or observation keys, or no step is left.
-    """
-    require_alike(episodes)
-    keys = [key for key in episodes[0].observations if not is_image(key)]
-    observations: dict[str, list[NDArray[Any]]] = {key: [] for key in keys}
-    chunks, masks, numbers = [], [], []
-    for number, episode in enumerate(episodes):
-        steps = np.flatnonzero(worth_learning(episode, config))
-        ahead = steps[:, None] + np.arange(config.chunk)
-        chunks.append(episode.actions[np.minimum(ahead, len(episode) - 1)])
-        masks.append(ahead < len(episode))
-        numbers.append(np.full(len(steps), number, np.int64))
-        for key in keys:
-            observations[key].append(np.asarray(episode.observations[key][steps], np.float32))
-    windows = Windows(
-        {key: np.concatenate(values) for key, values in observations.items()},
-        np.concatenate(chunks),
-        np.concatenate(masks),
-        np.concatenate(numbers),
-    )
-    if not len(windows):
-        raise DatasetError(f"Nothing moves in any of the {len(episodes)} episodes, so there is nothing to learn.")
-    return windows
+    def epoch(self, epoch: int = 0) -> Iterator[Windows]:
+        """The batches of one epoch."""
+        return self._made((epoch, number) for number in range(len(self)))
 
+    def forever(self, first_epoch: int = 0) -> Iterator[Windows]:
+        """The batches of one epoch after the other, without end."""
+        return self._made((epoch, number) for epoch in count(first_epoch) for number in range(len(self)))
 
-def require_alike(episodes: Sequence[Episode]) -> None:
-    """Refuse episodes that cannot be trained on together.
-
-    Raises:
-        DatasetError: there are none, or they differ in action space or observation keys.
-    """
-    if not episodes:
-        raise DatasetError("There are no episodes to train on; record some, or bring dropped ones back.")
-    first = episodes[0]
-    for number, episode in enumerate(episodes):
-        if episode.info.action_spec != first.info.action_spec:
-            raise DatasetError(
-                f"Episode {number} has action space {episode.info.action_spec.name!r} with numbers "
-                f"{episode.info.action_spec.labels}; the first has {first.info.action_spec.name!r} with "
-                f"{first.info.action_spec.labels}, or other bounds. Train on them apart."
-            )
-        if set(episode.observations) != set(first.observations):
-            odd = sorted(set(episode.observations) ^ set(first.observations))
-            raise DatasetError(f"Episode {number} and the first differ in observations {odd}; train on them apart.")
-
-
-def worth_learning(episode: Episode, config: WindowConfig) -> NDArray[np.bool_]:
-    """(N,) the steps that windows start at."""
-    if not config.drop_idle:
-        return np.ones(len(episode), np.bool_)
-    return ~idle_steps(episode, config.still) | _near_gripper_change(episode, config.keep_around_gripper)
-
-
-def idle_steps(episode: Episode, still: float = 0.02) -> NDArray[np.bool_]:
-    """(N,) steps whose action asks for no motion of the arm; the gripper does not count."""
-    spec = episode.info.action_spec
-    motion = [i for i, label in enumerate(spec.labels) if label != GRIPPER]
-    if spec.name == "joint_position":
-        target = episode.channel(episode.info.actions)[:, motion]
-        steps = np.diff(target, axis=0, prepend=target[:1])
-        return np.asarray(np.all(np.abs(steps) < STILL_RAD, axis=1))
-    return np.asarray(np.all(np.abs(episode.actions[:, motion]) < still, axis=1))
-
-
-def spin(windows: Windows, spec: ActionSpec, copies: int, rng: np.random.Generator) -> Windows:
-    """The windows, and `copies - 1` more of each with the whole scene turned about the vertical by a random angle.
-
-    What the tool does to an object does not depend on where north is: positions, orientations and tool steps are
-    turned together, so a few demonstrations show every direction. Holds for `tool_delta` actions, whose axes are the
-    base's, and for observations in the base frame; others are returned as they are.
-    """
-    if not can_spin(spec) or copies <= 1:
-        return windows
-    count = len(windows)
-    angles = np.concatenate([np.zeros(count), rng.uniform(-np.pi, np.pi, (copies - 1) * count)])
-    observations = {
-        key: _spin_observation(key, np.tile(values, (copies, *[1] * (values.ndim - 1))), angles)
-        for key, values in windows.observations.items()
-    }
-    chunks = np.tile(windows.chunks, (copies, 1, 1))
-    for names in (("x", "y"), ("roll", "pitch")):
-        if set(names) <= set(spec.labels):
-            pair = [spec.labels.index(name) for name in names]
-            chunks[..., pair] = _turn(chunks[..., pair], angles[:, None])
-    return Windows(observations, chunks, np.tile(windows.mask, (copies, 1)), np.tile(windows.episode, copies))
-
-
-def can_spin(spec: ActionSpec) -> bool:
-    """Whether actions keep their meaning when the scene is turned: tool steps with like bounds on x and y."""
-    if spec.name != "tool_delta" or not {"x", "y"} <= set(spec.labels):
-        return False
-    if ("roll" in spec.labels) != ("pitch" in spec.labels):
-        return False
-    bounds = {label: (spec.low[i], spec.high[i]) for i, label in enumerate(spec.labels)}
-    return bounds["x"] == bounds["y"] and bounds.get("roll") == bounds.get("pitch")
-
-
-def _spin_observation(key: str, values: NDArray[np.float32], angles: NDArray[np.float64]) -> NDArray[np.float32]:
-    if key.endswith("_quaternion"):
-        # xyzw of a turn about z, times the orientation
-        sin, cos = np.sin(angles / 2), np.cos(angles / 2)
-        x, y, z, w = values.T
-        turned = np.stack([cos * x - sin * y, cos * y + sin * x, cos * z + sin * w, cos * w - sin * z], -1)
-        return turned.astype(np.float32)
-    if key.startswith(("tool_", "object", "goal")) and key.endswith("_position"):
-        return np.concatenate([_turn(values[:, :2], angles), values[:, 2:]], -1).astype(np.float32)
-    return values
-
-
-def _turn(pairs: NDArray[Any], angles: NDArray[np.float64]) -> NDArray[np.float32]:
-    """Pairs (..., 2) turned by angles (...), rad."""
-    sin, cos = np.sin(angles), np.cos(angles)
-    x, y = pairs[..., 0], pairs[..., 1]
-    return np.stack([cos * x - sin * y, sin * x + cos * y], -1).astype(np.float32)
-
-
-def _near_gripper_change(episode: Episode, reach: int) -> NDArray[np.bool_]:
-    near = np.zeros(len(episode), np.bool_)
-    if GRIPPER not in episode.info.action_spec.labels:
-        return near
-    closed = episode.actions[:, episode.info.action_spec.labels.index(GRIPPER)] < 0
-    for change in np.flatnonzero(np.diff(closed)):
-        near[max(0, change + 1 - reach) : change + 1 + reach] = True
-    return near
-
-
-def shuffled(count: int, size: int, rng: np.random.Generator) -> Iterator[NDArray[np.int64]]:
-    """Batches (size,) of indices below `count`, for ever; each pass visits every index once, in a new order."""
-    waiting = np.empty(0, np.int64)
-    while True:
-        while len(waiting) < size:
-            waiting = np.concatenate([waiting, rng.permutation(count)])
-        yield waiting[:size]
-        waiting = waiting[size:]
-
-
-def split_episodes(count: int, share: float, rng: np.random.Generator) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Indices of (training, validation) episodes; whole episodes, because their steps are alike.
-
-    At least one episode always trains; a share of 0 leaves validation empty.
-
-    Raises:
-        InputError: the share is not in [0, 1).
-    """
-    if not 0.0 <= share < 1.0:
-        raise InputError(f"The validation share must lie in [0, 1), got {share}.")
-    held_out = min(round(share * count), count - 1)
-    order = rng.permutation(count)
-    return np.sort(order[held_out:]), np.sort(order[:held_out])
+    def _made(self, which: Iterator[tuple[int, int]]) -> Iterator[Windows]:
+        if not self.config.workers:
+            for epoch, number in which:
+                yield self.batch(epoch, number)
+            return
+        with ThreadPoolExecutor(self.config.workers, thread_name_prefix="batches") as pool:
+            waiting: deque[Future[Windows]] = deque()
+            try:
+                for epoch, number in islice(which, _AHEAD * self.config.workers):
+                    waiting.append(pool.submit(self.batch, epoch, number))
+                while waiting:
+                    ready = waiting.popleft().result()
+                    for epoch, number in islice(which, 1):
+                        waiting.append(pool.submit(self.batch, epoch, number))
+                    yield ready
+            finally:  # the caller may have stopped, or a batch failed: what nobody will take is not made
+                for future in waiting:
+                    future.cancel()

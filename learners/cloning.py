@@ -2,7 +2,7 @@
 
     loss = sum_k mask[k] |pi(o_t)[k] - a_{t+k}| / (A sum_k mask[k])
 
-Owns the optimisation. Windows come from `datasets/batches.py`, the network from `policies.py`.
+Owns the optimisation. Windows come from `datasets/memory_source.py`, the network from `policies.py`.
 """
 
 from __future__ import annotations
@@ -17,9 +17,13 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from understudy.datasets.batches import WindowConfig, Windows, make_windows, shuffled, spin, split_episodes
 from understudy.datasets.episode import Episode
+from understudy.datasets.memory_source import MemorySource
+from understudy.datasets.order import shuffled, split_episodes
 from understudy.datasets.schema import ActionSpec
+from understudy.datasets.spin import spin
+from understudy.datasets.steps import StepConfig
+from understudy.datasets.windows import WindowConfig, Windows
 from understudy.errors import InputError
 from understudy.learners.features import FeatureConfig, plan_features, turns_with_scene
 from understudy.learners.policies import ChunkMLP, ChunkMLPConfig
@@ -86,7 +90,8 @@ def train_bc(episodes: Sequence[Episode], config: BCConfig = BCConfig(), log: Lo
     """
     torch.manual_seed(config.seed)
     rng = np.random.default_rng(config.seed)
-    windows, spec = make_windows(episodes, WindowConfig(config.chunk, config.drop_idle)), episodes[0].info.action_spec
+    source = MemorySource(episodes, WindowConfig(future=config.chunk, steps=StepConfig(config.drop_idle)))
+    windows, spec = source.all(), source.action_spec
     policy = make_policy(windows, spec, config)
     if turns_with_scene(policy.features.plan):
         windows = spin(windows, spec, config.spins, rng)
@@ -140,9 +145,9 @@ class _Data:
     """All windows as tensors; features are computed once, because no weight changes them."""
 
     def __init__(self, policy: ChunkMLP, windows: Windows) -> None:
-        observations = {key: torch.from_numpy(windows.observations[key]) for key in policy.shapes}
+        observations = {key: torch.from_numpy(windows.observations[key][:, -1]) for key in policy.shapes}
         self.features: Tensor = policy.features(observations)
-        self.chunks = torch.from_numpy(windows.chunks)
+        self.chunks = torch.from_numpy(windows.actions)
         self.mask = torch.from_numpy(windows.mask)
 
 
@@ -155,10 +160,10 @@ def _split(windows: Windows, episodes: int, share: float, rng: np.random.Generat
 
 def make_policy(windows: Windows, spec: ActionSpec, config: BCConfig) -> ChunkMLP:
     """An untrained policy that fits the windows."""
-    shapes = {key: tuple(values.shape[1:]) for key, values in windows.observations.items()}
+    shapes = {key: tuple(values.shape[2:]) for key, values in windows.observations.items()}
     plan = plan_features(shapes, spec, config.features)
     form = ChunkMLPConfig(config.chunk, config.execute, config.hidden)
-    return ChunkMLP(plan, shapes, spec, form, switches(windows.chunks))
+    return ChunkMLP(plan, shapes, spec, form, switches(windows.actions))
 
 
 def switches(chunks: NDArray[np.float32]) -> tuple[int, ...]:

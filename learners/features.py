@@ -115,7 +115,7 @@ def used_keys(plan: Iterable[Feature]) -> tuple[str, ...]:
 
 
 def turns_with_scene(plan: Iterable[Feature]) -> bool:
-    """Whether all features are of things in the base frame, so that a turned scene (`batches.spin`) is a real one."""
+    """Whether all features are of things in the base frame, so that a turned scene (`spin.spin`) is a real one."""
     return not any(key.startswith("joint_") for key in used_keys(plan))
 
 

@@ -1,120 +1,130 @@
-"""Training windows: which steps are drawn, what follows each, and turning the scene."""
+"""Batches: a function of (seed, epoch, number), whoever makes them."""
 
 from __future__ import annotations
 
 import dataclasses
+import threading
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
-from datasets_builders import make_episode
-from learners_support import SPEC, expert_action, toy_episode, toy_episodes
+from datasets_builders import make_dataset
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from learners_support import toy_episode, toy_episodes
+from numpy.typing import NDArray
 
-from understudy.datasets.batches import WindowConfig, idle_steps, make_windows, shuffled, spin, split_episodes
-from understudy.datasets.schema import ActionSpec
-from understudy.errors import DatasetError, InputError
+from understudy.datasets.augmentation import ImageAugmentation
+from understudy.datasets.batches import BatchConfig, Batches
+from understudy.datasets.mapped_source import MappedSource
+from understudy.datasets.memory_source import MemorySource
+from understudy.datasets.mixture import Mixture
+from understudy.datasets.steps import StepConfig
+from understudy.datasets.windows import WindowConfig, Windows
+from understudy.errors import InputError
 
-
-def test_a_window_is_what_was_seen_and_what_was_done_next() -> None:
-    episode = toy_episode(3, steps=20)
-    windows = make_windows([episode], WindowConfig(chunk=4, drop_idle=False))
-    assert windows.chunks.shape == (20, 4, 4)
-    np.testing.assert_array_equal(windows.observations["tool_position"], episode.observations["tool_position"])
-    for start in range(17):
-        np.testing.assert_array_equal(windows.chunks[start], episode.actions[start : start + 4])
-        assert windows.mask[start].all()
-    np.testing.assert_array_equal(windows.mask[-1], [True, False, False, False])
-
-
-def test_idle_steps_are_dropped_except_around_the_gripper() -> None:
-    episode = toy_episode(1, steps=60)
-    requested = episode.requested.copy()
-    requested[:, 3] = 0.08
-    requested[:20, :3] = 0.0  # a pause at the start
-    requested[40:, :3] = 0.0  # waiting; the gripper closes at 50
-    requested[50:, 3] = 0.0
-    episode = dataclasses.replace(episode, requested=requested)
-    windows = make_windows([episode], WindowConfig(chunk=2, keep_around_gripper=6))
-    moving = 20 + np.flatnonzero(~idle_steps(episode)[20:40])
-    kept = np.concatenate([moving, np.arange(44, 56)])
-    np.testing.assert_array_equal(windows.chunks[:, 0], episode.actions[kept])
+EVERY = StepConfig(drop_idle=False)
+TOY = MemorySource(toy_episodes(3), WindowConfig(past=2, future=4, steps=EVERY))
 
 
-def test_windows_know_their_episode() -> None:
-    windows = make_windows(toy_episodes(3), WindowConfig(drop_idle=False))
-    assert np.bincount(windows.episode).tolist() == [40, 40, 40]
+def same(one: Windows, other: Windows) -> bool:
+    arrays = [(one.observations[key], other.observations[key]) for key in one.observations]
+    arrays += [(getattr(one, name), getattr(other, name)) for name in ("actions", "seen", "mask", "episode", "step")]
+    return all(np.array_equal(first, second) for first, second in arrays)
 
 
-def test_images_are_left_out() -> None:
-    windows = make_windows([make_episode(images=True)], WindowConfig(drop_idle=False))
-    assert "image_front" not in windows.observations
-    assert "joint_position" in windows.observations
+@settings(deadline=None, max_examples=30)
+@given(st.integers(1, 150), st.booleans(), st.booleans(), st.integers(0, 3))
+def test_an_epoch_is_every_window_once(size: int, keep_last: bool, shuffle: bool, epoch: int) -> None:
+    if size > len(TOY) and not keep_last:
+        size = len(TOY)
+    batches = Batches(TOY, BatchConfig(size, seed=1, shuffle=shuffle, keep_last=keep_last))
+    made = list(batches.epoch(epoch))
+    assert len(made) == len(batches)
+    drawn = np.concatenate([batch.episode * 40 + batch.step for batch in made])
+    assert len(set(drawn.tolist())) == len(drawn) == (120 if keep_last else 120 // size * size)
+    assert all(len(batch) == size for batch in made[:-1])
+    if not shuffle:
+        np.testing.assert_array_equal(drawn, np.arange(len(drawn)))
 
 
-def test_what_cannot_be_trained_on_together_is_refused() -> None:
-    with pytest.raises(DatasetError, match="no episodes"):
-        make_windows([])
-    with pytest.raises(DatasetError, match="Episode 1 has action space 'joint_delta'"):
-        make_windows([toy_episode(0), make_episode()])
-    still = dataclasses.replace(toy_episode(0), requested=np.tile([0.0, 0.0, 0.0, 0.08], (40, 1)))
-    with pytest.raises(DatasetError, match="Nothing moves"):
-        make_windows([still])
-    with pytest.raises(InputError, match="at least 1 action"):
-        WindowConfig(chunk=0)
+@pytest.mark.parametrize("workers", [1, 2, 5])
+def test_workers_do_not_change_batches(tmp_path: Path, workers: int) -> None:
+    dataset = make_dataset(tmp_path / "d", 4, images=True)
+    config = WindowConfig(past=2, future=3, keys=("joint_position", "image_front"), steps=EVERY)
+    source = MappedSource(dataset, config)
+    alone = Batches(source, BatchConfig(16, seed=3), transform=ImageAugmentation())
+    helped = Batches(source, BatchConfig(16, seed=3, workers=workers), transform=ImageAugmentation())
+    for epoch in (0, 1):
+        ours, theirs = list(alone.epoch(epoch)), list(helped.epoch(epoch))
+        assert len(ours) == len(theirs) == len(alone)
+        assert all(map(same, ours, theirs))
+        # out of order, and from another instance
+        assert same(ours[5], Batches(source, BatchConfig(16, seed=3), transform=ImageAugmentation()).batch(epoch, 5))
+    assert not same(alone.batch(0, 0), alone.batch(1, 0))
+    assert not same(alone.batch(0, 0), Batches(source, BatchConfig(16, seed=4)).batch(0, 0))
+    stream = helped.forever()
+    assert all(same(next(stream), batch) for batch in [*alone.epoch(0), *alone.epoch(1)])
+    stream.close()
+    assert not [thread for thread in threading.enumerate() if thread.name.startswith("batches")]
 
 
-def test_every_pass_visits_every_window_once_and_the_seed_decides_the_order() -> None:
-    batches = shuffled(10, 4, np.random.default_rng(0))
-    drawn = np.concatenate([next(batches) for _ in range(5)])
-    np.testing.assert_array_equal(np.sort(drawn[:10]), np.arange(10))
-    np.testing.assert_array_equal(np.sort(drawn[10:]), np.arange(10))
-    again = shuffled(10, 4, np.random.default_rng(0))
-    np.testing.assert_array_equal(drawn, np.concatenate([next(again) for _ in range(5)]))
-    other = shuffled(10, 4, np.random.default_rng(1))
-    assert not np.array_equal(drawn, np.concatenate([next(other) for _ in range(5)]))
+def test_memory_and_files_make_the_same_batches(tmp_path: Path) -> None:
+    dataset = make_dataset(tmp_path / "d", 3, images=True)
+    config = WindowConfig(past=3, keys=("goal_position", "image_front"), steps=EVERY)
+    memory, mapped = MemorySource.of_dataset(dataset, config), MappedSource(dataset, config, verify=True)
+    for one, other in zip(Batches(memory).epoch(2), Batches(mapped).epoch(2), strict=True):
+        assert same(one, other)
 
 
-def test_a_batch_may_be_larger_than_the_data() -> None:
-    assert np.bincount(next(shuffled(3, 8, np.random.default_rng(0))), minlength=3).min() >= 2
+def test_weights_are_honoured_by_what_is_drawn() -> None:
+    config = WindowConfig(steps=EVERY)
+    mixture = Mixture([MemorySource(toy_episodes(9), config), MemorySource([toy_episode(20)], config)])
+    batches = Batches(mixture, BatchConfig(50), weights=[1.0, 3.0])
+    drawn = np.concatenate([batch.episode for batch in batches.epoch()])
+    assert len(drawn) == 400
+    assert np.count_nonzero(drawn == 9) == 300
+    even = np.concatenate([batch.episode for batch in Batches(mixture, BatchConfig(50)).epoch()])
+    assert np.count_nonzero(even == 9) == 40
 
 
-@pytest.mark.parametrize(("count", "share", "held_out"), [(50, 0.1, 5), (50, 0.0, 0), (1, 0.5, 0), (3, 0.99, 2)])
-def test_the_split_is_by_episode_and_something_always_trains(count: int, share: float, held_out: int) -> None:
-    training, validation = split_episodes(count, share, np.random.default_rng(0))
-    assert len(validation) == held_out
-    assert sorted([*training, *validation]) == list(range(count))
-    with pytest.raises(InputError, match="validation share"):
-        split_episodes(count, 1.0, np.random.default_rng(0))
+class _Failing(MemorySource):
+    def take(self, indices: NDArray[np.integer[Any]]) -> Windows:
+        windows = super().take(indices)
+        if 17 in (windows.episode * 40 + windows.step):
+            raise OSError("the disk is gone")
+        return windows
 
 
-def test_a_turned_scene_shows_what_the_expert_would_do_there() -> None:
-    windows = make_windows(toy_episodes(2), WindowConfig(chunk=1, drop_idle=False))
-    turned = spin(windows, SPEC, 5, np.random.default_rng(0))
-    assert len(turned) == 5 * len(windows)
-    np.testing.assert_array_equal(turned.chunks[: len(windows)], windows.chunks)
-    directions = set()
-    for row in range(len(turned)):
-        observation = {key: values[row] for key, values in turned.observations.items()}
-        np.testing.assert_allclose(turned.chunks[row, 0], SPEC.normalise(expert_action(observation)), atol=2e-4)
-        directions.add(tuple(np.sign(turned.chunks[row, 0, :2])))
-    assert {(1, 1), (1, -1), (-1, 1), (-1, -1)} <= directions
+@pytest.mark.parametrize("workers", [0, 2])
+def test_what_a_worker_meets_is_raised_where_batches_are_taken(workers: int) -> None:
+    source = _Failing(toy_episodes(3), WindowConfig(steps=EVERY))
+    made = Batches(source, BatchConfig(10, shuffle=False, workers=workers)).epoch()
+    assert len(next(made)) == 10
+    with pytest.raises(OSError, match="the disk is gone"):
+        next(made)
 
 
-def test_orientations_turn_with_the_scene() -> None:
-    windows = make_windows([toy_episode(0)], WindowConfig(drop_idle=False))
-    turned = spin(windows, SPEC, 3, np.random.default_rng(0)).observations
-    x, y, z, w = turned["tool_quaternion"].T
-    np.testing.assert_allclose(x * x + y * y + z * z + w * w, 1.0, atol=1e-6)
-    # a tool that points down still does: its z axis is (0, 0, -1)
-    np.testing.assert_allclose(1 - 2 * (x * x + y * y), -1.0, atol=1e-6)
-    heading = np.arctan2(2 * (x * y + z * w), 1 - 2 * (y * y + z * z))
-    where = turned["tool_position"] - turned["object_position"]
-    came = windows.observations["tool_position"] - windows.observations["object_position"]
-    angle = np.arctan2(where[:, 1], where[:, 0]) - np.tile(np.arctan2(came[:, 1], came[:, 0]), 3)
-    np.testing.assert_allclose(np.cos(heading - angle), 1.0, atol=1e-3)
+def test_a_transform_draws_from_its_own_numbers() -> None:
+    seen: list[float] = []
+
+    def note(windows: Windows, rng: np.random.Generator) -> Windows:
+        seen.append(float(rng.uniform()))
+        return dataclasses.replace(windows, actions=windows.actions * 0)
+
+    batches = Batches(TOY, BatchConfig(30), transform=note)
+    assert all(not batch.actions.any() for batch in batches.epoch())
+    assert len(set(seen)) == 4
+    batches.batch(0, 2)
+    assert seen[4] == seen[2]
 
 
-def test_actions_that_are_not_tool_steps_are_not_turned() -> None:
-    windows = make_windows([make_episode()], WindowConfig(drop_idle=False))
-    assert spin(windows, make_episode().info.action_spec, 4, np.random.default_rng(0)) is windows
-    uneven = ActionSpec("tool_delta", ("x", "y"), ("m", "m"), (-0.1, -0.2), (0.1, 0.2))
-    assert spin(windows, uneven, 4, np.random.default_rng(0)) is windows
+@pytest.mark.parametrize("field", ["size", "seed", "workers"])
+def test_impossible_settings(field: str) -> None:
+    with pytest.raises(InputError, match=f"{field} must be at least"):
+        BatchConfig(**{field: -1})
+    with pytest.raises(InputError, match="120 windows do not fill a batch of 121"):
+        Batches(TOY, BatchConfig(121, keep_last=False))
+    with pytest.raises(IndexError, match="Batch 3 of an epoch with 3"):
+        Batches(TOY, BatchConfig(40)).batch(0, 3)
