@@ -82,7 +82,10 @@ def minari_sample(folder: Path) -> Path:
 
 def _minari_metadata() -> Mapping[str, Any]:
     frame = box(FRAME, "uint8", 0, 255)
-    observed = {"proprio": box((4,), "float64", -np.inf, np.inf), "camera": {"type": "Dict", "subspaces": {"front": frame}}}
+    observed = {
+        "proprio": box((4,), "float64", -np.inf, np.inf),
+        "camera": {"type": "Dict", "subspaces": {"front": frame}},
+    }
     return {
         "total_episodes": len(LENGTHS),
         "total_steps": sum(LENGTHS),
