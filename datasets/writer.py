@@ -12,6 +12,7 @@ of an episode and the recovery after a crash alike.
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import errno
 import fcntl
 import hashlib
@@ -57,6 +58,8 @@ RESERVE_BYTES = 2 << 20
 file (measured with h5py 3.16), so it must never meet one."""
 QUEUE_STEPS = 1000
 """Steps that may wait for the disk (50 s at 20 Hz) before recording is stopped."""
+QUEUE_BYTES = 1 << 30
+"""Memory that they may take meanwhile, if that is less."""
 _NO_TICK = -1
 _LOOK_UP_S = 0.2
 
@@ -80,6 +83,10 @@ class Step:
     """Key -> what was seen one tick later."""
     state: Array | None = None
     """(D,) simulator state at the tick, or None where there is no simulator."""
+
+
+_Handed = tuple[int, Array, Array, Array, float, Mapping[str, float], Mapping[str, Array], Array | None]
+"""The fields of a `Step`, in order: a tuple is made in a tenth of the time."""
 
 
 class LiveLock:
@@ -134,14 +141,17 @@ class EpisodeWriter:
         self.written = 0
         """Steps on disk: what a kill at this instant would leave."""
         self._last_ns = -1
-        self._keys = set(observation)
+        self._numbers = tuple(key for key in observation if not is_image(key))
+        self._frames = tuple(key for key in observation if is_image(key))
         self._error: BaseException | None = None
-        self._queue: queue.Queue[Step | None] = queue.Queue(QUEUE_STEPS)
+        self._queue: queue.SimpleQueue[_Handed | None] = queue.SimpleQueue()
+        step_bytes = sum(np.asarray(value).nbytes for value in observation.values())
+        self._most_waiting = max(10, min(QUEUE_STEPS, QUEUE_BYTES // max(1, step_bytes)))
         self._lock = LiveLock(path)
         try:
             if not self._lock.acquire():
                 raise RecordingError(f"{path} is being recorded by another process; choose another id.")
-            self._file = _LiveFile(path, info, _copied(observation))
+            self._file = _LiveFile(path, info, _as_stored(observation))
         except OSError as error:
             self._lock.release()
             raise self._failure(error) from error
@@ -152,31 +162,48 @@ class EpisodeWriter:
     def add(self, step: Step) -> None:
         """Hand a step over and return at once; its camera frames must not be written to afterwards.
 
+        Deliberately little: a control thread that wakes up with cold caches pays 10 to 40 us for each kind of call
+        (measured), so that checking and converting are left to the writer's thread.
+
         Raises:
-            RecordingError: an earlier step could not be written, the disk is too far behind, or the step would make
-                the episode unreadable (not finite, out of order, other keys); it is then left out.
+            RecordingError: the step comes out of order or has other observations than the first one, and is left out;
+                or an earlier step could not be written, was not finite, or the disk is too far behind, and recording
+                has ended. What was written so far is kept.
         """
-        self._raise_failure()
-        self._require_sound(step)
-        copied = Step(
-            tick_ns=step.tick_ns,
-            requested=np.array(step.requested, np.float64),
-            sent=np.array(step.sent, np.float64),
-            measured=np.array(step.measured, np.float64),
-            reward=step.reward,
-            ages_s=dict(step.ages_s),
-            next_observation=_copied(step.next_observation),
-            state=None if step.state is None else np.array(step.state, np.float64),
-        )
-        try:
-            self._queue.put_nowait(copied)
-        except queue.Full:
+        if self._error is not None:
+            self._raise_failure()
+        if step.tick_ns <= self._last_ns:
+            raise RecordingError(f"{self._where()} is stamped {step.tick_ns} ns, not after the one before it.")
+        if self.steps - self.written >= self._most_waiting:
             raise RecordingError(
-                f"{self.path}: {QUEUE_STEPS} steps are waiting for the disk, which is too slow for these cameras and "
-                "this rate. What was written so far is kept."
-            ) from None
+                f"{self.path}: {self._most_waiting} steps are waiting for the disk, which is too slow for these "
+                "cameras and this rate. What was written so far is kept."
+            )
+        self._queue.put(self._own(step))
         self.steps += 1
-        self._last_ns = copied.tick_ns
+        self._last_ns = step.tick_ns
+
+    def _own(self, step: Step) -> _Handed:
+        """What a step consists of, its numbers copied so that nobody else can change them, its frames only if need be."""
+        seen = step.next_observation
+        try:
+            observed = {key: seen[key].copy() for key in self._numbers}
+            frames = {key: seen[key] if seen[key].base is None else _owned(seen[key]) for key in self._frames}
+        except KeyError:
+            observed = frames = {}
+        if len(observed) + len(frames) != len(seen):
+            odd = sorted(set(seen) ^ {*self._numbers, *self._frames})
+            raise RecordingError(f"{self._where()} has other observations than the first one; these differ: {odd}.")
+        return (
+            step.tick_ns,
+            step.requested.copy(),
+            step.sent.copy(),
+            step.measured.copy(),
+            step.reward,
+            step.ages_s,
+            {**observed, **frames},
+            None if step.state is None else step.state.copy(),
+        )
 
     def finish(self, info: EpisodeInfo | None = None, streams: Mapping[str, Stream] | None = None) -> Path:
         """End the episode and return its file, now a complete take that can be committed.
@@ -216,19 +243,8 @@ class EpisodeWriter:
     ) -> None:
         self.release()
 
-    def _require_sound(self, step: Step) -> None:
-        """Refuse what would make the whole episode unreadable afterwards."""
-        where = f"{self.path}: step {self.steps}"
-        if step.tick_ns <= self._last_ns:
-            raise RecordingError(f"{where} is stamped {step.tick_ns} ns, not after the one before it.")
-        if set(step.next_observation) != self._keys:
-            odd = sorted(set(step.next_observation) ^ self._keys)
-            raise RecordingError(f"{where} has other observations than the first one; these differ: {odd}.")
-        numbers = {key: value for key, value in step.next_observation.items() if not is_image(key)}
-        numbers.update({"requested": step.requested, "sent": step.sent, "measured": step.measured})
-        for name, value in numbers.items():
-            if not np.all(np.isfinite(value)):
-                raise RecordingError(f"{where}: {name} has a value that is not finite.")
+    def _where(self) -> str:
+        return f"{self.path}: step {self.steps}"
 
     def _stop(self) -> None:
         if self._thread.is_alive():
@@ -237,12 +253,12 @@ class EpisodeWriter:
 
     def _work(self) -> None:
         """The thread: write what comes, remember the first failure, and keep emptying the queue after it."""
-        while (step := self._next()) is not None:
+        while (handed := self._next()) is not None:
             if self._error is None:
-                self._guarded(self._write, step)
+                self._guarded(self._write, Step(*handed))
         self._guarded(self._file.close)
 
-    def _next(self) -> Step | None:
+    def _next(self) -> _Handed | None:
         """The next step; None at the end, which is also when the main thread is gone and nothing is left to write."""
         while True:
             try:
@@ -252,16 +268,31 @@ class EpisodeWriter:
                     return None
 
     def _write(self, step: Step) -> None:
-        self._file.write(step)
+        """Check a step, as it will be stored, and write it.
+
+        Raises:
+            RecordingError: a value is not finite.
+        """
+        seen = _as_stored(step.next_observation)
+        numbers = {name: getattr(step, name) for name in CHANNELS} | {key: seen[key] for key in self._numbers}
+        for name, value in numbers.items():
+            if not np.all(np.isfinite(value)):
+                raise RecordingError(
+                    f"{self.path}: step {self.written}: {name} has a value that is not finite; recording has ended. "
+                    "The steps before it are kept."
+                )
+        self._file.write(dataclasses.replace(step, next_observation=seen))
         self.written += 1
 
     def _guarded(self, call: Callable[..., None], *arguments: Step) -> None:
         try:
             call(*arguments)
-        except (OSError, RuntimeError, ValueError, TypeError, KeyError) as error:
+        except (OSError, RuntimeError, ValueError, TypeError, KeyError, RecordingError) as error:
             self._error = self._error or error
 
     def _raise_failure(self) -> None:
+        if isinstance(self._error, RecordingError):
+            raise self._error
         if self._error is not None:
             raise self._failure(self._error) from self._error
 
@@ -272,13 +303,19 @@ class EpisodeWriter:
         )
 
 
-def _copied(observation: Mapping[str, Array]) -> dict[str, Array]:
-    """An observation as it is stored, float32 and images uint8, that its giver can no longer change."""
-    return {key: _owned(value) if is_image(key) else np.array(value, np.float32) for key, value in observation.items()}
+def _as_stored(observation: Mapping[str, Array]) -> dict[str, Array]:
+    """An observation as it is stored: numbers float32, what is too large infinite; frames uint8 and read-only."""
+    with np.errstate(over="ignore"):
+        return {
+            key: _owned(value) if is_image(key) else np.array(value, np.float32) for key, value in observation.items()
+        }
 
 
 def _owned(frame: Array) -> Array:
-    """The frame itself, made read-only, where nothing else can write to its memory; else a copy."""
+    """The frame itself, made read-only, where nothing else can write to its memory; else a copy.
+
+    Whoever writes into a frame after handing it over is told by numpy, instead of spoiling a recording.
+    """
     if not isinstance(frame, np.ndarray) or frame.dtype != np.uint8 or not _alone(frame):
         frame = np.array(frame, np.uint8)
     frame.flags.writeable = False

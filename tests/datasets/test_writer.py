@@ -82,7 +82,6 @@ def test_an_episode_without_steps_is_refused(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"sent": np.array([np.nan, 0.0])}, "sent has a value that is not finite"),
         ({"next_observation": {"joint_position": np.zeros(2)}}, "other observations than the first"),
         ({"tick_ns": 5}, "not after the one before"),
     ],
@@ -99,6 +98,47 @@ def test_a_step_that_would_spoil_the_episode_is_refused_and_the_rest_kept(
             writer.add(dataclasses.replace(steps[6], **change))
         writer.finish()
     assert len(read_episode(tmp_path / "a.hdf5")) == 6
+
+
+@pytest.mark.parametrize("change", [{"sent": np.array([np.nan, 0.0])}, {"next_observation": {"goal_position": 1e300}}])
+def test_a_value_that_is_not_finite_ends_the_recording_and_the_steps_before_it_are_kept(
+    tmp_path: Path, change: dict[str, object]
+) -> None:
+    dataset = Dataset.create(tmp_path / "demos", robot="two_joint", task="reach")
+    episode = make_episode(12)
+    steps = steps_of(episode)
+    if "next_observation" in change:
+        change = {"next_observation": {**steps[6].next_observation, "goal_position": np.full(3, 1e300)}}
+    with dataset.begin(episode.info, {key: values[0] for key, values in episode.observations.items()}) as writer:
+        for step in (*steps[:6], dataclasses.replace(steps[6], **change)):
+            writer.add(step)
+        with pytest.raises(RecordingError, match=r"step 6: (sent|goal_position) has a value that is not finite"):
+            writer.finish()
+    opened = Dataset.open(dataset.path)
+    (take,) = opened.recovery.takes
+    assert len(opened.read(opened.commit(opened.take_file(take)))) == 6
+
+
+def test_frames_that_were_handed_over_cannot_be_written_to(tmp_path: Path) -> None:
+    """They are not copied; a camera driver that reuses its buffer must be told, or its view is copied."""
+    episode = make_episode(6, images=True)
+    steps = steps_of(episode)
+    shared = np.zeros((2, 12, 16, 3), np.uint8)
+    with begin(tmp_path / "a.hdf5", episode) as writer:
+        for k, step in enumerate(steps):
+            frame = shared[0] if k % 2 else np.full((12, 16, 3), k, np.uint8)
+            shared[0] = k
+            writer.add(dataclasses.replace(step, next_observation={**step.next_observation, "image_front": frame}))
+            shared[0] = 255  # a view of a buffer that goes on being used
+            while writer.written <= k:
+                time.sleep(0.001)
+            if not k % 2:
+                with pytest.raises(ValueError, match="read-only"):
+                    frame[0] = 1
+        writer.finish()
+    back = read_episode(tmp_path / "a.hdf5")
+    seen = [*back.observations["image_front"][1:, 0, 0, 0], back.final_observation["image_front"][0, 0, 0]]
+    assert seen == list(range(6))
 
 
 def test_a_failure_on_the_thread_surfaces_with_its_cause(tmp_path: Path) -> None:
