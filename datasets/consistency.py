@@ -129,7 +129,7 @@ def _odd_lags(measured: Mapping[str, Measures], config: CheckConfig) -> Found:
             continue
         for id, lag in odd.items():
             if lag + pairs[id][1] >= -0.75:  # an earlier one has been reported by itself
-                yield id, Finding("fail", "alignment", text.format(lag=lag, usual=usual))
+                yield id, Finding("fail", "alignment", text.format(lag=lag + 0.0, usual=round(usual, 1) + 0.0))
 
 
 def _apart(id: str, lags: Mapping[str, float], usual: float, ticks: float) -> bool:

@@ -50,7 +50,8 @@ def regularity(episode: Episode, measures: Measures, config: CheckConfig) -> Ite
     if len(gaps):
         worst = int(gaps[np.argmax(periods_s[gaps])])
         level = "fail" if periods_s[worst] > config.gap_fail_s else "warn"
-        yield Finding(level, "gap", f"{len(gaps)} gaps, the longest {periods_s[worst]:.2f} s after step {worst}")
+        many = "a gap of" if len(gaps) == 1 else f"{len(gaps)} gaps, the longest"
+        yield Finding(level, "gap", f"{many} {periods_s[worst]:.2f} s after step {worst}")
 
 
 def staleness(episode: Episode, measures: Measures, config: CheckConfig) -> Iterator[Finding]:

@@ -16,9 +16,9 @@ Flags = NDArray[np.bool_]
 
 _SURE = 0.9
 """The best shift must beat those two or more ticks away by this factor to be believed."""
-_STRAIGHT = 0.2
+_STRAIGHT = 0.05
 """Two signals disagree where their difference has more than this share of their power."""
-_SWAPPED = 0.35
+_SWAPPED = 0.2
 """Columns changed places where exchanging them leaves less than this share of the difference."""
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from understudy.datasets.episode import Episode
+from understudy.datasets.episode import Episode, Stream
 from understudy.datasets.schema import ActionSpec, EpisodeInfo
 from understudy.datasets.store import Dataset
 from understudy.datasets.writer import Step
@@ -45,6 +45,35 @@ def make_episode(steps: int = 60, *, seed: int = 0, lag: int = 0, images: bool =
         tick_ns=10**9 + np.arange(steps, dtype=np.int64) * 50_000_000,
         ages_s={key: np.full(steps, 0.004, np.float32) for key in arrays},
     )
+
+
+def with_tool(episode: Episode) -> Episode:
+    """The episode with the tool pose of a planar arm of two links, 0.4 m and 0.3 m long."""
+    joints = np.concatenate([episode.observations["joint_position"], episode.final_observation["joint_position"][None]])
+    first, both = joints[:, 0].astype(np.float64), joints.sum(axis=1, dtype=np.float64)
+    zero = np.zeros(len(joints))
+    poses = {
+        "tool_position": np.stack(
+            [0.4 * np.cos(first) + 0.3 * np.cos(both), 0.4 * np.sin(first) + 0.3 * np.sin(both), zero + 0.2], axis=1
+        ),
+        "tool_quaternion": np.stack([zero, zero, np.sin(both / 2), np.cos(both / 2)], axis=1),
+    }
+    arrays = {key: values.astype(np.float32) for key, values in poses.items()}
+    return dataclasses.replace(
+        episode,
+        observations={**episode.observations, **{key: values[:-1] for key, values in arrays.items()}},
+        final_observation={**episode.final_observation, **{key: values[-1] for key, values in arrays.items()}},
+    )
+
+
+def with_stream(episode: Episode, name: str = "joint_position", rate_hz: float = 100.0) -> Episode:
+    """The episode with a stream of samples at a steady rate, with a little jitter, over all of it."""
+    span_ns = int(episode.tick_ns[-1] - episode.tick_ns[0])
+    count = round(span_ns * 1e-9 * rate_hz)
+    jitter_ns = np.random.default_rng(count).integers(0, 500_000, count)
+    stamps = episode.tick_ns[0] + (np.arange(count) * 1e9 / rate_hz).astype(np.int64) + jitter_ns
+    stream = Stream(stamps, np.zeros((count, 2), np.float32))
+    return dataclasses.replace(episode, streams={**episode.streams, name: stream})
 
 
 def steps_of(episode: Episode) -> list[Step]:

@@ -141,7 +141,9 @@ def relabelled(e: Episode) -> Episode:
 def restamped(e: Episode) -> Episode:
     rng = np.random.default_rng(1)
     jitter = rng.integers(0, 100_000, len(e))
-    return dataclasses.replace(relabelled(e), tick_ns=e.tick_ns + 77 * 10**9 + np.sort(jitter))
+    later_ns = 77 * 10**9
+    streams = {name: dataclasses.replace(s, stamps_ns=s.stamps_ns + later_ns) for name, s in e.streams.items()}
+    return dataclasses.replace(relabelled(e), tick_ns=e.tick_ns + later_ns + np.sort(jitter), streams=streams)
 
 
 def swapped_positions(e: Episode, first: int = 0, second: int = 1) -> Episode:
