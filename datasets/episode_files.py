@@ -8,11 +8,12 @@ limit of the address space.
 
 from __future__ import annotations
 
-import contextlib
+import dataclasses
+import math
 import os
 import threading
 from collections import OrderedDict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -35,16 +36,18 @@ Array = NDArray[Any]
 class FileLimits:
     """What may be held at a time."""
 
-    open_files: int = 128
+    open_files: int = 256
     table_bytes: int = 64 << 20
-    """Of the tables that say where rows lie; a camera frame takes 16 bytes, an episode about 1 kB."""
+    """Of the tables that say where rows lie, beside those of open files; a camera frame takes 16 bytes, an episode
+    about 3 kB."""
+    kept_bytes: int = 64 << 20
+    """Of numbers that are kept while their file is open and used again, an equal share for each open file; an episode
+    that has more is read row by row. 0: nothing is kept."""
 
     def __post_init__(self) -> None:
-        if self.open_files < 1 or self.table_bytes < 1:
-            raise InputError(
-                f"Mapped windows need at least 1 open file and 1 byte of tables, got {self.open_files} and "
-                f"{self.table_bytes}."
-            )
+        for name, least in (("open_files", 1), ("table_bytes", 1), ("kept_bytes", 0)):
+            if getattr(self, name) < least:
+                raise InputError(f"Limits of files: {name} must be at least {least}, got {getattr(self, name)}.")
 
 
 @dataclass(frozen=True)
@@ -59,15 +62,72 @@ class Place:
     chunks: NDArray[np.int64] = field(default_factory=lambda: np.empty((0, 2), np.int64))
     """(N, 2) offset and bytes of each packed row; empty where rows lie in one piece."""
 
-    @property
-    def row_bytes(self) -> int:
-        """Bytes of one unpacked row."""
-        return self.dtype.itemsize * int(np.prod(self.shape))
+    row_bytes: int = field(init=False)
+    """Bytes of one unpacked row."""
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "row_bytes", self.dtype.itemsize * math.prod(self.shape))
+
+
+@dataclass(frozen=True)
+class EpisodeReader:
+    """Rows of one episode's arrays, while its file is open."""
+
+    number: int
+    path: Path
+    handle: int
+    steps: int
+    places: Mapping[str, Place]
+    kept: Mapping[str, Array] | None = None
+    """All rows of the unpacked arrays, where they are kept."""
+
+    def read_all(self) -> dict[str, Array]:
+        """All rows of every unpacked array."""
+        return {name: self.rows(name, 0, self.steps) for name, place in self.places.items() if not len(place.chunks)}
+
+    def rows(self, name: str, start: int, stop: int) -> Array:
+        """The rows [start, stop) of an unpacked array, in its stored type."""
+        if self.kept is not None:
+            return self.kept[name][start:stop]
+        place = self.places[name]
+        found = np.empty((stop - start, *place.shape), place.dtype)
+        self.read_rows(name, start, memoryview(found.reshape(-1).view(np.uint8)))
+        return found
+
+    def read_rows(self, name: str, start: int, into: memoryview) -> None:
+        """Fill `into` (bytes, whole rows of the stored type) with the rows from `start` on of an unpacked array.
+
+        Raises:
+            DatasetError: the file ends before them.
+        """
+        place = self.places[name]
+        if os.preadv(self.handle, (into,), place.offset + start * place.row_bytes) != len(into):
+            raise self.cut(name)
+
+    def read_frame(self, name: str, row: int) -> NDArray[np.uint8]:
+        """One camera frame; read-only.
+
+        Raises:
+            DatasetError: the file ends before it, or it cannot be unpacked.
+        """
+        place = self.places[name]
+        offset, size = map(int, place.chunks[row])
+        packed = os.pread(self.handle, size, offset)
+        if len(packed) != size:
+            raise self.cut(name)
+        try:
+            return unpack_frame(packed, place.shape)
+        except DatasetError as error:
+            raise DatasetError(f"{self.path}: {name}, row {row}: {error}") from error
+
+    def cut(self, name: str) -> DatasetError:
+        """The error of a file that ends too early."""
+        return DatasetError(f"{self.path} ends before {name} does: it was cut. Restore it from a copy, or drop it.")
 
 
 @dataclass
 class _Open:
-    handle: int
+    reader: EpisodeReader
     users: int = 0
 
 
@@ -120,15 +180,13 @@ class EpisodeFiles:
             self.close()
 
     def close(self) -> None:
-        """Close what is open; it is opened again when needed."""
+        """Close what nobody is using; it is opened again when needed."""
         with self._lock:
-            for number in list(self._open):
-                if not self._open[number].users:
-                    os.close(self._open.pop(number).handle)
+            for number in [number for number, entry in self._open.items() if not entry.users]:
+                os.close(self._open.pop(number).reader.handle)
 
-    @contextlib.contextmanager
-    def borrow(self, number: int) -> Iterator[EpisodeReader]:
-        """A reader of one episode, open as long as the block runs.
+    def acquire(self, number: int) -> EpisodeReader:
+        """A reader of one episode; to be handed back with `release`.
 
         Raises:
             DatasetError: the file is gone, damaged, or not stored as this software stores episodes; names it.
@@ -136,22 +194,35 @@ class EpisodeFiles:
         if self._pid != os.getpid():  # the parent's lock may have been held by a thread that this child has not
             self._reset()
         with self._lock:
-            entry = self._open.get(number) or self._admit(number)
-            self._open.move_to_end(number)
-            places = self._places(number, entry.handle)
+            entry = self._open.get(number)
+            if entry is None:
+                self._make_room()
+                entry = self._open[number] = _Open(self._reader(number))
+            else:
+                self._open.move_to_end(number)
+                if entry.reader.kept is None and self._may_keep(entry.reader):
+                    entry.reader = dataclasses.replace(entry.reader, kept=entry.reader.read_all())
             entry.users += 1
-        try:
-            yield EpisodeReader(self._paths[number], entry.handle, self._steps[number], places)
-        finally:
-            with self._lock:
-                entry.users -= 1
+            return entry.reader
 
-    def _admit(self, number: int) -> _Open:
+    def release(self, reader: EpisodeReader) -> None:
+        """Hand back what `acquire` gave."""
+        with self._lock:
+            self._open[reader.number].users -= 1
+
+    def _may_keep(self, reader: EpisodeReader) -> bool:
+        size = reader.steps * sum(place.row_bytes for place in reader.places.values() if not len(place.chunks))
+        return size <= self._limits.kept_bytes // self._limits.open_files
+
+    def _make_room(self) -> None:
+        """Close the files that were longest not used; more may be open while more threads than that are reading."""
         while len(self._open) >= self._limits.open_files:
-            oldest = next((other for other, entry in self._open.items() if not entry.users), None)
-            if oldest is None:  # all are in use, by as many threads
-                break
-            os.close(self._open.pop(oldest).handle)
+            oldest = next((number for number, entry in self._open.items() if not entry.users), None)
+            if oldest is None:
+                return
+            os.close(self._open.pop(oldest).reader.handle)
+
+    def _reader(self, number: int) -> EpisodeReader:
         path = self._paths[number]
         try:
             handle = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
@@ -159,8 +230,11 @@ class EpisodeFiles:
             raise DatasetError(
                 f"Episode file {path} cannot be opened ({error.strerror}); if it was dropped meanwhile, start anew."
             ) from error
-        self._open[number] = _Open(handle)
-        return self._open[number]
+        try:
+            return EpisodeReader(number, path, handle, self._steps[number], self._places(number, handle))
+        except BaseException:
+            os.close(handle)
+            raise
 
     def _places(self, number: int, handle: int) -> Mapping[str, Place]:
         """Where the arrays lie; looked up again when the file is another one than it was (a new label replaces it)."""
@@ -185,47 +259,6 @@ class EpisodeFiles:
         return places
 
 
-@dataclass(frozen=True)
-class EpisodeReader:
-    """Rows of one episode's arrays."""
-
-    path: Path
-    handle: int
-    steps: int
-    places: Mapping[str, Place]
-
-    def read_rows(self, name: str, start: int, into: memoryview) -> None:
-        """Fill `into` (bytes, whole rows of the stored type) with the rows from `start` on of an unpacked array.
-
-        Raises:
-            DatasetError: the file ends before them.
-        """
-        place = self.places[name]
-        if os.preadv(self.handle, [into], place.offset + start * place.row_bytes) != len(into):
-            raise self._cut(name)
-
-    def read_frame(self, name: str, row: int) -> NDArray[np.uint8]:
-        """One camera frame.
-
-        Raises:
-            DatasetError: the file ends before it, or it cannot be unpacked.
-        """
-        place = self.places[name]
-        offset, size = map(int, place.chunks[row])
-        packed = os.pread(self.handle, size, offset)
-        if len(packed) != size:
-            raise self._cut(name)
-        try:
-            return unpack_frame(packed, place.shape)
-        except DatasetError as error:
-            raise DatasetError(f"{self.path}: {name}, row {row}: {error}") from error
-
-    def _cut(self, name: str) -> DatasetError:
-        return DatasetError(
-            f"{self.path} ends before {name} does; it was cut short. Restore it from a copy, or drop it."
-        )
-
-
 def find_places(path: Path, arrays: Sequence[str], steps: int) -> dict[str, Place]:
     """Where arrays of an episode file lie.
 
@@ -234,7 +267,11 @@ def find_places(path: Path, arrays: Sequence[str], steps: int) -> dict[str, Plac
     """
     with open_hdf5(path, "episode file") as file:
         group = subgroup(file, GROUP)
-        return {name: _place(array(group, name), name, steps) for name in arrays}
+        observed = subgroup(group, "obs") if any(name.startswith("obs/") for name in arrays) else group
+        return {
+            name: _place(array(observed, name[4:]) if name.startswith("obs/") else array(group, name), name, steps)
+            for name in arrays
+        }
 
 
 def _place(stored: h5py.Dataset, name: str, steps: int) -> Place:

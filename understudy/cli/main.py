@@ -81,6 +81,7 @@ COMMANDS: dict[tuple[str, ...], Command] = {
     ("export",): Command("understudy.cli.export", "Export", "write a run as a skill that can be deployed"),
     ("sim-arm",): Command("understudy.cli.sim_arm", "SimArm", "a simulated arm behind the topics of a real driver"),
     ("deploy",): Command("understudy.cli.deploy", "Deploy", "run a skill on an arm over ROS 2"),
+    ("bench", "loader"): Command("understudy.cli.bench", "BenchLoader", "training windows, beside robomimic's"),
     ("doctor",): Command("understudy.cli.doctor", "Doctor", "what works on this machine, and what is missing"),
 }
 """Every command, in the order of a day's work; the key is what the user types."""
@@ -88,6 +89,7 @@ COMMANDS: dict[tuple[str, ...], Command] = {
 GROUPS: dict[str, str] = {
     "dataset": "look into datasets",
     "train": "learn a policy from a dataset",
+    "bench": "measure speed, beside the tools it is compared with",
 }
 """One line for each first word that has several commands below it."""
 
