@@ -118,7 +118,7 @@ def _losses(layout: Layout, config: AlohaExport, lengths_differ: bool) -> list[s
         "sim is written as true on every robot: ACT's loader then pairs each action with the observation it was "
         "decided on, as here, instead of the one after it.",
         "Metadata stands in an attribute that ACT does not read.",
-        "Checksums are left out: ALOHA has none.",
+        "Names and checksums of episodes are left out: ALOHA has none.",
     ]
     if spec.name != "joint_position":
         losses.append(f"action holds {spec.name} in units; ALOHA's own are positions of the joints to go to.")

@@ -60,6 +60,8 @@ class Meaning:
     spec: ActionSpec
     keys: Mapping[str, str]
     """Their observation -> our key."""
+    fingers: str | None
+    """The observation of a Panda's two fingers, which becomes an opening; None where it is kept as it is."""
 
 
 def meaning_of(
@@ -87,12 +89,14 @@ def meaning_of(
     if not isinstance(kwargs, dict):
         raise DatasetError(f"env_args: env_kwargs is a JSON {type(kwargs).__name__}; expected an object.")
     task = plain_text(environment.get("env_name", "unknown"), "env_args: env_name") or "unknown"
-    robot = robot or _robot(kwargs)
     rate_hz = _rate(kwargs, rate_hz, notes)
     spec = _spec(demos, kwargs, notes)
-    keys = _keys(demos, robot, renames, notes)
+    keys = _keys(demos, _has_pandas_hand(kwargs), renames, notes)
+    fingers = _FINGERS if keys.get(_FINGERS) == "gripper_position" and _FINGERS not in renames else None
+    if fingers:
+        notes.append("The gripper's opening is the distance of the two fingers; their single positions are not kept.")
     _say_what_is_missing(demos, notes)
-    return Meaning(robot, task, rate_hz, spec, keys)
+    return Meaning(robot or _robot(kwargs), task, rate_hz, spec, keys, fingers)
 
 
 def foreign_episode(demo: h5py.Group, meaning: Meaning, provenance: str) -> Episode:
@@ -102,7 +106,7 @@ def foreign_episode(demo: h5py.Group, meaning: Meaning, provenance: str) -> Epis
         DatasetError: its arrays do not fit together, or hold what is not finite.
     """
     actions = np.asarray(read(demo, "actions", ndim=2), np.float64)
-    observations, final = _observations(demo, meaning.keys)
+    observations, final = _observations(demo, meaning)
     rewards = read(demo, "rewards", ndim=1) if "rewards" in demo else np.zeros(len(actions))
     return Episode(
         info=EpisodeInfo(
@@ -128,6 +132,11 @@ def _robot(kwargs: Mapping[str, Any]) -> str:
     if isinstance(robots, list):
         robots = "+".join(plain_text(robot, "env_args: robots") for robot in robots)
     return plain_text(robots, "env_args: robots") or "unknown"
+
+
+def _has_pandas_hand(kwargs: Mapping[str, Any]) -> bool:
+    """Whether the gripper is certainly the Panda's own, whose two fingers mirror each other."""
+    return _robot(kwargs) == "Panda" and kwargs.get("gripper_types", "default") in ("default", "PandaGripper", None)
 
 
 def _rate(kwargs: Mapping[str, Any], given: float | None, notes: list[str]) -> float:
@@ -162,7 +171,9 @@ def _spec(demos: Mapping[str, h5py.Group], kwargs: Mapping[str, Any], notes: lis
     return bounds.spec("other", [f"action_{index}" for index in range(width)], ["as imported"] * width)
 
 
-def _keys(demos: Mapping[str, h5py.Group], robot: str, renames: Mapping[str, str], notes: list[str]) -> dict[str, str]:
+def _keys(
+    demos: Mapping[str, h5py.Group], pandas_hand: bool, renames: Mapping[str, str], notes: list[str]
+) -> dict[str, str]:
     """Names of the first demo's observations, which all must have, as our keys."""
     first, *others = demos
     observed = subgroup(demos[first], "obs")
@@ -171,11 +182,9 @@ def _keys(demos: Mapping[str, h5py.Group], robot: str, renames: Mapping[str, str
     for other in others:
         if members(subgroup(demos[other], "obs")) != names:
             raise DatasetError(f"/data/{other}/obs has other names than /data/{first}/obs ({names}).")
-    keys = foreign_keys(names, renames, _known_keys(found, robot))
+    keys = foreign_keys(names, renames, _known_keys(found, pandas_hand))
     if {"robot0_eef_pos", "robot0_eef_quat"} & {name for name, key in keys.items() if key.startswith("tool_")}:
         notes.append("The tool's pose is in the simulator's world frame, not in the frame of the arm's base.")
-    if keys.get(_FINGERS) == "gripper_position":
-        notes.append("The gripper's opening is the distance of the two fingers; their single positions are not kept.")
     if unknown := sorted(name for name, key in keys.items() if key.startswith(OTHER)):
         notes.append(f"Kept as other_*, their units are not known: {', '.join(unknown)}.")
     if any(is_rounded(stored.dtype) for stored in found.values()):
@@ -183,7 +192,7 @@ def _keys(demos: Mapping[str, h5py.Group], robot: str, renames: Mapping[str, str
     return keys
 
 
-def _known_keys(found: Mapping[str, h5py.Dataset], robot: str) -> dict[str, str]:
+def _known_keys(found: Mapping[str, h5py.Dataset], pandas_hand: bool) -> dict[str, str]:
     """What robosuite's names certainly mean: cameras, and the arm where there is only one."""
     known: dict[str, str] = {}
     one_arm = not any(name.startswith("robot1_") for name in found)
@@ -195,7 +204,7 @@ def _known_keys(found: Mapping[str, h5py.Dataset], robot: str) -> dict[str, str]
             key, wanted = _WORDS[name]
             if wanted in (None, width):
                 known[name] = key
-        elif name == _FINGERS and one_arm and robot == "Panda" and width == 2:
+        elif name == _FINGERS and one_arm and pandas_hand and width == 2:
             known[name] = "gripper_position"  # two fingers that mirror each other, each in m from the middle
     return known
 
@@ -230,13 +239,13 @@ def _listed(names: Sequence[str]) -> str:
     return ", ".join(names[:_MOST_LISTED]) + more
 
 
-def _observations(demo: h5py.Group, keys: Mapping[str, str]) -> tuple[dict[str, Array], dict[str, Array]]:
+def _observations(demo: h5py.Group, meaning: Meaning) -> tuple[dict[str, Array], dict[str, Array]]:
     """Ours by key, (N, ...) and (...): the latter from the last row of next_obs, or the last observation again."""
     observed = subgroup(demo, "obs")
     following = subgroup(demo, "next_obs") if "next_obs" in demo else {}
     rows: dict[str, Array] = {}
     last: dict[str, Array] = {}
-    for name, key in keys.items():
+    for name, key in meaning.keys.items():
         values = read(observed, name)
         if values.ndim == 0 or len(values) == 0:
             raise DatasetError(f"obs/{name} has shape {values.shape}; expected a row for each step.")
@@ -246,12 +255,14 @@ def _observations(demo: h5py.Group, keys: Mapping[str, str]) -> tuple[dict[str, 
             if after.shape != values.shape:
                 raise DatasetError(f"next_obs/{name} has shape {after.shape} and obs/{name} {values.shape}.")
             final = np.asarray(after[-1:])
-        rows[key] = _converted(key, name, values)
-        last[key] = _converted(key, name, final)[-1]
+        if name == meaning.fingers:
+            values, final = _opening(values), _opening(final)
+        rows[key], last[key] = as_observation(key, values), as_observation(key, final)[-1]
     return rows, last
 
 
-def _converted(key: str, name: str, values: Array) -> Array:
-    if name == _FINGERS and key == "gripper_position" and values.ndim == 2 and values.shape[1] == 2:
-        return as_observation(key, values[:, :1] - values[:, 1:])
-    return as_observation(key, values)
+def _opening(fingers: Array) -> Array:
+    """(N, 1) distance of two fingers (N, 2) that mirror each other."""
+    if fingers.ndim != 2 or fingers.shape[1] != 2:
+        raise DatasetError(f"obs/{_FINGERS} has shape {fingers.shape}; the first demo has two fingers.")
+    return fingers[:, :1] - fingers[:, 1:]

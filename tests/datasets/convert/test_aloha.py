@@ -109,7 +109,7 @@ def test_what_is_written_comes_back_but_for_what_is_said(content: list[Episode],
             "Stamps and ages",
             "Rewards",
             "after the last action",
-            "Checksums",
+            "checksums",
         ):
             assert said in losses
         assert ("native rate" in losses) == any(episode.streams for episode in content)

@@ -165,6 +165,7 @@ def test_robosuite_numbers_become_our_words_and_what_is_missing_is_said(tmp_path
     [
         ({"robots": ["Sawyer"]}, "Sawyer", "other_robot0_gripper_qpos"),
         ({"robots": "Panda"}, "Panda", "gripper_position"),
+        ({"gripper_types": "RethinkGripper"}, "Panda", "other_robot0_gripper_qpos"),
         ({"robots": ["Panda", "Panda"]}, "Panda+Panda", "other_robot0_gripper_qpos"),
     ],
 )
@@ -174,6 +175,15 @@ def test_a_gripper_becomes_an_opening_only_where_that_is_certain(
     foreign = read(robomimic_sample(tmp_path, **changes), RobomimicImport())
     assert foreign.robot == robot
     assert key in next(iter(foreign.episodes)).observations
+
+
+def test_fingers_that_the_user_names_are_kept_as_they_are(tmp_path: Path) -> None:
+    path = robomimic_sample(tmp_path)
+    foreign = read(path, RobomimicImport(keys={"robot0_gripper_qpos": "gripper_position"}))
+    with h5py.File(path) as file:
+        fingers = file["data/demo_0/obs/robot0_gripper_qpos"][()].astype(np.float32)
+    assert np.array_equal(next(iter(foreign.episodes)).observations["gripper_position"], fingers)
+    assert not any("fingers" in note for note in foreign.notes)
 
 
 def test_without_next_obs_the_last_observation_repeats_and_that_is_said(tmp_path: Path) -> None:
@@ -192,7 +202,7 @@ def test_the_user_may_say_what_the_file_does_not(tmp_path: Path) -> None:
     episode = next(iter(foreign.episodes))
     assert (foreign.robot, episode.info.rate_hz, episode.tick_ns[1]) == ("panda", 40.0, 25_000_000)
     assert episode.info.action_spec.labels[0] == "action_0"
-    assert "object_position" in episode.observations
+    assert {"object_position", "gripper_position"} <= set(episode.observations)
     with pytest.raises(DatasetError, match="renames \\['nothing'\\]"):
         read(path, RobomimicImport(keys={"nothing": "object_position"}))
     with pytest.raises(InputError, match="Unknown observation key 'speed'"):
