@@ -185,8 +185,8 @@ def _leaf(space: Mapping[str, Any], where: str) -> Leaf:
             return Leaf(kind, np.dtype(np.int64), (), np.array([start]), np.array([start + max(count, 1) - 1]))
         if kind == "MultiDiscrete":
             counts = np.asarray(space["nvec"], np.int64)
-            start = np.asarray(space.get("start", np.zeros(counts.shape)), np.int64).ravel()
-            return Leaf(kind, np.dtype(np.int64), counts.shape, start, start + counts.ravel() - 1)
+            first = np.asarray(space.get("start", np.zeros(counts.shape)), np.int64).ravel()
+            return Leaf(kind, np.dtype(np.int64), counts.shape, first, first + counts.ravel() - 1)
         if kind == "MultiBinary":
             shape = tuple(map(int, np.atleast_1d(space["n"])))
             size = int(np.prod(shape))
