@@ -43,7 +43,8 @@ def unpack_frame(chunk: bytes, shape: tuple[int, ...]) -> Frames:
     except isal_zlib.error as error:
         raise DatasetError(f"A camera frame cannot be unpacked ({error}).") from error
     if len(values) != size:
-        raise DatasetError(f"A camera frame holds {len(values)} bytes; expected {size} for {shape}.")
+        found = "more" if len(values) > size else f"{len(values)} bytes"
+        raise DatasetError(f"A camera frame holds {found}; expected {size} bytes for {shape}.")
     return np.frombuffer(values, np.uint8).reshape(shape)
 
 

@@ -333,7 +333,7 @@ class Dataset:
         """
         with self._locked():
             source = self._place("episodes", id)
-            if id not in self.ids:
+            if id not in self.ids and not source.exists():  # a damaged one may be there and not in the index
                 raise DatasetError(str(unknown_name("episode", id, self.ids)))
             left = [self._place("episodes", other) for other in self.ids if other != id]
             with self._index.change() as draft:

@@ -184,7 +184,7 @@ class EpisodeWriter:
         self._last_ns = step.tick_ns
 
     def _own(self, step: Step) -> _Handed:
-        """What a step consists of, its numbers copied so that nobody else can change them, its frames only if need be."""
+        """What a step consists of: its numbers copied, so that nobody else can change them, its frames only if need be."""
         seen = step.next_observation
         try:
             observed = {key: seen[key].copy() for key in self._numbers}

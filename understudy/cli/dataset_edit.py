@@ -209,7 +209,7 @@ def chosen(dataset: Dataset, ids: tuple[str, ...], where: str | None) -> tuple[s
         raise InputError("Name episodes by their ids, or give a condition with --where.")
     if where is not None:
         return dataset.select(where)
-    _require_known("episode", ids, dataset.ids)
+    _require_known("episode", ids, (*dataset.ids, *dataset.recovery.unreadable))
     return ids
 
 
