@@ -104,7 +104,7 @@ def test_version(capsys: pytest.CaptureFixture[str]) -> None:
 def test_unknown_command_suggests(capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.main(["docter"]) == 2
     printed = capsys.readouterr().err
-    assert printed.startswith("error: Unknown command 'docter': did you mean 'doctor'? Known commands: dataset,")
+    assert printed.startswith("error: Unknown command 'docter': did you mean 'doctor'? Known commands: bench,")
     assert printed.count("\n") == 1
 
 
