@@ -1,0 +1,18 @@
+"""Small ROS 2 bags, as `understudy dataset export` writes them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from datasets_builders import make_episode
+
+from understudy.datasets.convert.rosbag2 import Rosbag2Export, write
+from understudy.datasets.store import Dataset
+
+
+def write_rosbag2_sample(folder: Path, *, storage: str = "mcap", steps: int = 6) -> Path:
+    """Three short episodes with frames of 12x16, a bag each; returns the folder of bags."""
+    dataset = Dataset.create(folder / "source", robot="two_joint", task="reach")
+    ids = [dataset.add(make_episode(steps + number, seed=number, images=True)) for number in range(3)]
+    write(dataset, ids, folder / "bags", Rosbag2Export(storage=storage))
+    return folder / "bags"
