@@ -11,8 +11,9 @@ import h5py
 import numpy as np
 
 from understudy.datasets.convert.incoming import Array
-from understudy.datasets.convert.outgoing import Layout, fresh, one_layout, write_frames
-from understudy.datasets.episode import Episode
+from understudy.datasets.convert.outgoing import Layout, copy_frames, fresh, one_layout
+from understudy.datasets.episode import GROUP, Episode
+from understudy.datasets.hdf5 import array, open_hdf5, subgroup
 from understudy.datasets.schema import SCHEMA_VERSION, ActionSpec, Channel, is_image
 from understudy.datasets.store import Dataset
 from understudy.errors import DatasetError
@@ -55,11 +56,13 @@ def write(dataset: Dataset, ids: Sequence[str], out: Path, config: AlohaExport) 
     with fresh(out) as draft:
         draft.mkdir()
         for number, id in enumerate(ids):
-            episode = dataset.read(id)
+            episode = dataset.read(id, images=False)
             streams |= set(episode.streams)
             with_states |= bool(episode.states.size)
             with h5py.File(draft / f"episode_{number}.hdf5", "x") as file:
-                _write_episode(file, episode, config.channel or episode.info.actions, longest)
+                more = 0 if longest is None else longest - len(episode)
+                _write_episode(file, episode, config.channel or episode.info.actions, more)
+                _copy_cameras(file, dataset.file(id), layout.cameras, more)
     losses = _losses(layout, config, len(set(lengths.values())) > 1)
     if with_states:
         losses.append("The simulator's states are left out.")
@@ -70,13 +73,11 @@ def write(dataset: Dataset, ids: Sequence[str], out: Path, config: AlohaExport) 
     return tuple(losses)
 
 
-def _write_episode(file: h5py.File, episode: Episode, channel: Channel, longest: int | None) -> None:
-    """Write one episode, its rows repeated up to `longest` if that is given."""
-    more = 0 if longest is None else longest - len(episode)
+def _write_episode(file: h5py.File, episode: Episode, channel: Channel, more: int) -> None:
+    """Write the numbers of one episode, and the last row `more` times again."""
     file.attrs["sim"] = True
     file.attrs.update({SCHEMA: SCHEMA_VERSION, INFO: episode.info.to_json(), STEPS: len(episode)})
     observed = file.create_group("observations")
-    observed.create_group("images")
     seen = episode.observations
     widths = {key: int(seen[key].shape[1]) for key in ARM if key in seen}
     file.attrs[WIDTHS] = json.dumps(widths)
@@ -88,13 +89,21 @@ def _write_episode(file: h5py.File, episode: Episode, channel: Channel, longest:
     if EFFORT in seen:
         observed.create_dataset("effort", data=_repeated(np.hstack([seen[EFFORT], *still]), more))
     for key, values in seen.items():
-        if is_image(key):
-            write_frames(observed, f"images/{key.removeprefix('image_')}", _repeated(values, more))
-        elif key not in ARM:
+        if key not in ARM:
             observed.create_dataset(key, data=_repeated(values, more))
     actions = np.asarray(episode.channel(channel), np.float32)
     rest = np.where(_stand_still(episode.info.action_spec), 0.0, actions[-1]).astype(np.float32)
     file.create_dataset("action", data=np.concatenate([actions, np.tile(rest, (more, 1))]))
+
+
+def _copy_cameras(file: h5py.File, source: Path, cameras: Sequence[str], more: int) -> None:
+    """Copy the frames of an episode file, the last one `more` times again."""
+    images = file.create_group("observations/images")
+    with open_hdf5(source, "episode file") as opened:
+        for key in cameras:
+            stored = array(subgroup(opened, GROUP), f"obs/{key}")
+            rows = [*range(len(stored)), *[len(stored) - 1] * more]
+            copy_frames(images, key.removeprefix("image_"), stored, rows)
 
 
 def _repeated(values: Array, more: int) -> Array:

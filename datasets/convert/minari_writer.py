@@ -16,11 +16,14 @@ from typing import Any
 
 import h5py
 import numpy as np
+from numpy.typing import NDArray
 
 from understudy.datasets.convert.minari_spaces import space_of, space_of_actions
-from understudy.datasets.convert.outgoing import Layout, fresh, one_layout, write_frames
-from understudy.datasets.episode import Episode
-from understudy.datasets.schema import CHANNELS, SCHEMA_VERSION, is_image
+from understudy.datasets.convert.outgoing import Layout, copy_frames, fresh, one_layout
+from understudy.datasets.episode import GROUP, Episode
+from understudy.datasets.hdf5 import array, open_hdf5, subgroup
+from understudy.datasets.hdf5 import read as read_array
+from understudy.datasets.schema import CHANNELS, SCHEMA_VERSION
 from understudy.datasets.store import Dataset
 from understudy.errors import InputError
 
@@ -68,8 +71,10 @@ def write(dataset: Dataset, ids: Sequence[str], out: Path, config: MinariExport)
         folder.mkdir(parents=True)
         with h5py.File(folder / "main_data.hdf5", "x", track_order=True) as file:
             for number, id in enumerate(ids):
-                episode = dataset.read(id)
-                _write_episode(file.create_group(f"episode_{number}"), number, id, episode)
+                episode = dataset.read(id, images=False)
+                group = file.create_group(f"episode_{number}")
+                _write_episode(group, number, id, episode)
+                _copy_cameras(group, dataset.file(id), layout.cameras)
                 streams |= set(episode.streams)
                 operators.add(episode.info.operator)
                 steps += len(episode)
@@ -89,10 +94,7 @@ def _write_episode(group: h5py.Group, number: int, id: str, episode: Episode) ->
     observed = group.create_group("observations")
     for key, values in episode.observations.items():
         final = np.asarray(episode.final_observation[key])
-        if is_image(key):
-            write_frames(observed, key, values, final)
-        else:
-            observed.create_dataset(key, data=np.concatenate([values, final[None]]))
+        observed.create_dataset(key, data=np.concatenate([values, final[None]]))
     group.create_dataset("actions", data=episode.actions)
     group.create_dataset("rewards", data=episode.rewards)
     for name, ends in zip(_ENDINGS, (info.success is True, info.success is not True), strict=True):
@@ -105,7 +107,24 @@ def _write_episode(group: h5py.Group, number: int, id: str, episode: Episode) ->
     if episode.states.size:
         infos["states"] = episode.states
     for name, values in infos.items():
-        group.create_dataset(f"infos/{name}", data=np.concatenate([values, values[-1:]]))
+        _write_info(group, name, values)
+
+
+def _copy_cameras(group: h5py.Group, source: Path, cameras: Sequence[str]) -> None:
+    """Copy the frames of an episode file, and how old they were."""
+    with open_hdf5(source, "episode file") as file:
+        episode = subgroup(file, GROUP)
+        for key in cameras:
+            stored = array(episode, f"obs/{key}")
+            final = read_array(episode, f"final_obs/{key}")
+            copy_frames(group, f"observations/{key}", stored, range(len(stored)), final)
+            if f"age/{key}" in episode:
+                _write_info(group, f"age/{key}", read_array(episode, f"age/{key}"))
+
+
+def _write_info(group: h5py.Group, name: str, values: NDArray[Any]) -> None:
+    """Store values (T, ...) as Minari's infos, which have one row more."""
+    group.create_dataset(f"infos/{name}", data=np.concatenate([values, values[-1:]]))
 
 
 def _metadata(

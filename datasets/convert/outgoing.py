@@ -11,13 +11,12 @@ import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import h5py
 import numpy as np
 from numpy.typing import NDArray
 
-from understudy.datasets.frames import frame_storage, pack_frame, put_frame
+from understudy.datasets.frames import frame_storage, get_chunk, holds_packed_frames, pack_frame, put_frame
 from understudy.datasets.schema import ActionSpec, is_image
 from understudy.datasets.store import Dataset
 from understudy.errors import DatasetError
@@ -82,17 +81,25 @@ def fresh(out: Path) -> Iterator[Path]:
         _remove(draft)
 
 
-def write_frames(
-    group: h5py.Group, name: str, frames: NDArray[np.uint8], final: NDArray[np.uint8] | None = None
-) -> Any:
-    """Store frames (N, height, width, 3) without loss, then `final` as one more row; returns the dataset."""
-    rows = len(frames) + (final is not None)
-    stored = group.create_dataset(name, (rows, *frames.shape[1:]), np.uint8, **frame_storage(frames.shape[1:]))
-    for row, frame in enumerate(frames):
-        put_frame(stored, row, pack_frame(frame))
+def copy_frames(
+    group: h5py.Group, name: str, stored: h5py.Dataset, rows: Sequence[int], final: NDArray[np.uint8] | None = None
+) -> None:
+    """Store frames of one of our episode files as `name` below `group`, without packing them anew.
+
+    Args:
+        group: where to.
+        name: a path of names below it.
+        stored: frames (N, height, width, 3) of an episode file.
+        rows: which of them, in this order.
+        final: one more frame behind them.
+    """
+    shape = stored.shape[1:]
+    copy = group.create_dataset(name, (len(rows) + (final is not None), *shape), np.uint8, **frame_storage(shape))
+    is_packed = holds_packed_frames(stored)
+    for place, row in enumerate(rows):
+        put_frame(copy, place, get_chunk(stored, row) if is_packed else pack_frame(stored[row]))
     if final is not None:
-        put_frame(stored, rows - 1, pack_frame(final))
-    return stored
+        put_frame(copy, len(rows), pack_frame(final))
 
 
 def _remove(path: Path) -> None:

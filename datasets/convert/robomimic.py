@@ -18,10 +18,10 @@ import numpy as np
 
 from understudy.datasets.convert.formats import Foreign
 from understudy.datasets.convert.incoming import inside, parse_json, plain_text, require_rate
-from understudy.datasets.convert.outgoing import fresh, one_layout
+from understudy.datasets.convert.outgoing import copy_frames, fresh, one_layout
 from understudy.datasets.convert.robosuite import Meaning, foreign_episode, meaning_of
 from understudy.datasets.episode import GROUP, Episode, Stream, read_info, read_summary
-from understudy.datasets.frames import frame_storage, get_chunk, pack_frame, put_frame, read_frames
+from understudy.datasets.frames import read_frames
 from understudy.datasets.hdf5 import array, attribute, members, open_hdf5, subgroup
 from understudy.datasets.hdf5 import read as read_array
 from understudy.datasets.index import INDEX, env_args
@@ -109,10 +109,7 @@ def _write_next(demo: h5py.Group, key: str) -> None:
     if not is_image(key):
         demo.create_dataset(f"next_obs/{key}", data=np.concatenate([observed[1:], final[None]]))
         return
-    stored = demo.create_dataset(f"next_obs/{key}", observed.shape, np.uint8, **frame_storage(observed.shape[1:]))
-    for row in range(1, len(observed)):
-        put_frame(stored, row - 1, get_chunk(observed, row))
-    put_frame(stored, len(observed) - 1, pack_frame(final))
+    copy_frames(demo, f"next_obs/{key}", observed, range(1, len(observed)), final)
 
 
 def _write_masks(dataset: Dataset, ids: Sequence[str], file: h5py.File) -> None:

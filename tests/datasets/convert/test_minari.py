@@ -311,7 +311,7 @@ def test_packed_frames_that_claim_too_much_are_refused(tmp_path: Path) -> None:
     file = path / "data" / "metadata.json"
     metadata = json.loads(file.read_text())
     metadata["observation_space"] = json.dumps(
-        {"type": "Dict", "subspaces": {"front": box((400, 500, 3), "uint8", 0, 255)}}
+        {"type": "Dict", "subspaces": {"front": box((300, 300, 3), "uint8", 0, 255)}}
     )
     file.write_text(json.dumps(metadata))
     with pytest.raises(DatasetError, match="damaged or a trap"):
