@@ -7,6 +7,7 @@ that a bag brings along are never turned into code.
 from __future__ import annotations
 
 import contextlib
+import functools
 import struct
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
@@ -32,6 +33,14 @@ def _wrong() -> tuple[type[Exception], ...]:
 
     plain = (OSError, ValueError, LookupError, TypeError, AttributeError, RuntimeError, MemoryError, OverflowError)
     return (*plain, ReaderError, SerdeError, TypesysError, sqlite3.Error, struct.error, AssertionError, EOFError)
+
+
+@functools.cache
+def jazzy() -> Any:
+    """The common interfaces of ROS 2 Jazzy; kept, because making their code takes longer than reading a short bag."""
+    from rosbags.typesys import Stores, get_typestore
+
+    return get_typestore(Stores.ROS2_JAZZY)
 
 
 @dataclass(frozen=True)
@@ -136,12 +145,11 @@ def open_bag(path: Path) -> Iterator[Bag]:
         MissingExtra: rosbags is not installed.
     """
     from rosbags.rosbag2 import Reader
-    from rosbags.typesys import Stores, get_typestore
 
     _require_plain(path)
     try:
         with Reader(path) as reader:
-            yield Bag(path, reader, get_typestore(Stores.ROS2_JAZZY))
+            yield Bag(path, reader, jazzy())
     except DatasetError as error:
         message = str(error)
         raise DatasetError(message if str(path) in message else f"{path}: {message}") from error

@@ -10,6 +10,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from understudy.datasets.convert.bag_file import jazzy
+
 Array = NDArray[Any]
 _DEPTH = 10
 
@@ -33,9 +35,7 @@ class Messages:
         Raises:
             ModuleNotFoundError: rosbags is not installed.
         """
-        from rosbags.typesys import Stores, get_typestore
-
-        self._store = get_typestore(Stores.ROS2_JAZZY)
+        self._store = jazzy()
         self._types: Any = self._store.types
         self._frame = frame
         self._joint_names = list(joint_names)
@@ -74,7 +74,7 @@ class Messages:
     ) -> Any:
         """The arm's joints, those of the three that are known."""
         parts = [np.zeros(0) if each is None else np.asarray(each, np.float64) for each in (position, velocity, effort)]
-        names = self._joint_names
+        names = list(self._joint_names)
         width = max(map(len, parts))
         if len(names) != width:
             names = [f"joint_{number + 1}" for number in range(width)]
