@@ -7,12 +7,14 @@ One pass: each episode is read, measured (`measures.py`) and judged by itself (`
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
 
 from understudy.datasets.check_config import CheckConfig
 from understudy.datasets.consistency import against_the_rest
 from understudy.datasets.defects_in_motion import MOTION_CHECKS
 from understudy.datasets.defects_in_time import TIME_CHECKS
+from understudy.datasets.episode import Episode
 from understudy.datasets.measures import Measures, measure
 from understudy.datasets.store import Dataset
 from understudy.datasets.verdicts import LEVELS, EpisodeVerdict, Finding, Level, Report, as_dict
@@ -28,7 +30,8 @@ __all__ = [
     "Report",
     "as_dict",
     "check_dataset",
-    "check_episode",
+    "compared",
+    "judge",
 ]
 
 _ROWS = 1200
@@ -44,34 +47,39 @@ def check_dataset(
     rows = max(24, min(160, _ROWS // max(len(ids), 1)))
     verdicts = []
     for index, id in enumerate(ids):
-        verdicts.append(check_episode(dataset, id, config, rows))
+        file = dataset.path / "episodes" / f"{id}.hdf5"
+        try:
+            verdicts.append(judge(id, file, dataset.read(id), config, rows))
+        except DatasetError as error:  # a file that cannot be read is a verdict, not an error
+            verdicts.append(EpisodeVerdict(id, file, (Finding("fail", "readable", str(error)),), None))
         if progress is not None:
             progress(index + 1)
-    measured = {verdict.id: verdict.measures for verdict in verdicts if verdict.measures is not None}
-    extra = against_the_rest(measured, config)
-    episodes = tuple(EpisodeVerdict(v.id, v.file, (*v.findings, *extra.get(v.id, ())), v.measures) for v in verdicts)
+    episodes = compared(verdicts, config)
+    measured = {verdict.id: verdict.measures for verdict in episodes if verdict.measures is not None}
     return Report(dataset.path, episodes, tuple(_of_the_whole(dataset, measured)))
 
 
-def check_episode(dataset: Dataset, id: str, config: CheckConfig, rows: int = 32) -> EpisodeVerdict:
-    """Check one episode by itself; one that cannot be read is a verdict, not an error.
+def judge(id: str, file: Path, episode: Episode, config: CheckConfig, rows: int = 32) -> EpisodeVerdict:
+    """The verdict on one episode by itself.
 
     Args:
-        dataset: where it is.
-        id: which.
+        id: its id.
+        file: where it lies.
+        episode: what is in it.
         config: the thresholds.
         rows: how many of its rows are kept to compare joints and tool pose with other episodes'.
     """
-    file = dataset.path / "episodes" / f"{id}.hdf5"
-    try:
-        episode = dataset.read(id)
-    except DatasetError as error:
-        return EpisodeVerdict(id, file, (Finding("fail", "readable", str(error)),), None)
     measures = measure(episode, config, rows)
     checks = (*TIME_CHECKS, *MOTION_CHECKS)
-    return EpisodeVerdict(
-        id, file, tuple(found for check in checks for found in check(episode, measures, config)), measures
-    )
+    findings = tuple(finding for check in checks for finding in check(episode, measures, config))
+    return EpisodeVerdict(id, file, findings, measures)
+
+
+def compared(verdicts: Sequence[EpisodeVerdict], config: CheckConfig) -> tuple[EpisodeVerdict, ...]:
+    """The verdicts with what only the other episodes of the dataset can tell."""
+    measured = {verdict.id: verdict.measures for verdict in verdicts if verdict.measures is not None}
+    extra = against_the_rest(measured, config)
+    return tuple(EpisodeVerdict(v.id, v.file, (*v.findings, *extra.get(v.id, ())), v.measures) for v in verdicts)
 
 
 def _of_the_whole(dataset: Dataset, measured: Mapping[str, Measures]) -> Iterator[Finding]:

@@ -44,20 +44,38 @@ def against_the_rest(measured: Mapping[str, Measures], config: CheckConfig) -> d
 
 def _duplicates(measured: Mapping[str, Measures]) -> Found:
     """Episodes of one length with the same actions or the same observations, whatever their stamps and labels."""
-    earlier: dict[tuple[int, int, int], list[str]] = {}
-    for id, measures in measured.items():
-        key = (measures.steps, len(measures.action_print), len(measures.motion_print))
-        for other in earlier.setdefault(key, []):
-            acts = _equal(measures.action_print, measured[other].action_print)
-            seen = _equal(measures.motion_print, measured[other].motion_print)
-            if seen:
-                what = "its actions and observations are" if acts else "its observations are"
-                yield id, Finding("fail", "duplicate", f"{what} those of {other}; drop one of them")
-                break
-            if acts and np.any(measures.action_print):
-                yield id, Finding("warn", "duplicate", f"its actions are those of {other}, what came of them is not")
-                break
-        earlier[key].append(id)
+    alike = sorted(_alike(measured, "motion_print"))
+    acts = set(_alike(measured, "action_print"))
+    told: set[str] = set()
+    for id, other in [*alike, *sorted(acts - set(alike))]:
+        if id in told:
+            continue
+        told.add(id)
+        if (id, other) in alike:
+            what = "its actions and observations are" if (id, other) in acts else "its observations are"
+            yield id, Finding("fail", "duplicate", f"{what} those of {other}; drop one of them")
+        elif np.any(measured[id].action_print):
+            yield id, Finding("warn", "duplicate", f"its actions are those of {other}, what came of them is not")
+
+
+def _alike(measured: Mapping[str, Measures], name: str) -> Iterator[tuple[str, str]]:
+    """(later, earlier) pairs of ids of one length whose prints are the same.
+
+    Prints are put in the order of their mean, so that each is compared with its neighbours only.
+    """
+    groups: dict[tuple[int, int], list[tuple[float, int, str]]] = {}
+    for index, (id, measures) in enumerate(measured.items()):
+        values: Vector = getattr(measures, name)
+        if values.size:
+            groups.setdefault((measures.steps, values.size), []).append((float(np.mean(values)), index, id))
+    for members in groups.values():
+        members.sort()
+        for place, (mean, index, id) in enumerate(members):
+            for other_mean, other_index, other in members[place + 1 :]:
+                if other_mean - mean > _SAME:
+                    break
+                if _equal(getattr(measured[id], name), getattr(measured[other], name)):
+                    yield (other, id) if other_index > index else (id, other)
 
 
 def _equal(one: Vector, other: Vector) -> bool:

@@ -35,6 +35,7 @@ _ROTATION = 0.035
 """Misfits that are worth a word: root mean square of the position, and of a rotation matrix's numbers (2 degrees)."""
 _TIMES_USUAL = 3.0
 _SUSPECTS = 4
+_FOLDS = 10
 _EXPLAINED = 0.15
 """A cause explains a misfit when it leaves less than this share of its square."""
 _OFFSETS_DEG = np.arange(-45.0, 45.1, 1.0)
@@ -100,16 +101,23 @@ def _agreeing(episodes: list[Kinematic]) -> tuple[_Model, float, list[int]] | No
         return np.asarray(np.linalg.solve(gram, np.sum([crosses[i] for i in members], axis=0)))
 
     def held_out(members: list[int]) -> Vector:
-        return np.array([_size(features[i] @ fit([k for k in members if k != i]) - targets[i]) for i in members])
+        """Misfit of each, by a model of those that are not in its fold."""
+        errors = np.zeros(len(members))
+        for fold in range(min(len(members), _FOLDS)):
+            weights = fit([i for place, i in enumerate(members) if place % _FOLDS != fold])
+            for place in range(fold, len(members), _FOLDS):
+                i = members[place]
+                errors[place] = _size(features[i] @ weights - targets[i])
+        return errors
 
     kept = list(range(len(episodes)))
     fewest = max(FEWEST - 1, round(0.75 * len(episodes)))
     while True:
         errors = held_out(kept)
-        worst = [int(i) for i in np.argsort(errors)[-_SUSPECTS:]]
+        worst = [int(i) for i in np.argsort(errors)[-_SUSPECTS:] if errors[i] > 1.0]
         limits = {i: _limit(held_out([k for k in kept if k != kept[i]])) for i in worst}
-        odd = max(worst, key=lambda i: errors[i] / limits[i])
-        if errors[odd] <= limits[odd]:
+        odd = max(worst, key=lambda i: errors[i] / limits[i], default=-1)
+        if odd < 0 or errors[odd] <= limits[odd]:
             return _Model(fit(kept)), _limit(errors), kept
         if len(kept) <= fewest:
             return None

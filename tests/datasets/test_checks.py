@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -15,9 +14,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from understudy.datasets.check_config import CheckConfig
-from understudy.datasets.checks import Report, check_dataset
+from understudy.datasets.checks import check_dataset, compared, judge
 from understudy.datasets.episode import Episode, write_episode
 from understudy.datasets.store import Dataset
+from understudy.datasets.verdicts import EpisodeVerdict
 from understudy.errors import InputError
 
 Spoil = Callable[[Episode], Episode]
@@ -114,11 +114,11 @@ def stream_elsewhere(e: Episode) -> Episode:
     return dataclasses.replace(e, streams={"joint_position": away})
 
 
-def relabelled_actions(e: Episode) -> Episode:
-    """The actions of the third episode, and another motion."""
-    other = make_episode(61, seed=2)
-    moved = make_episode(61, seed=77, images=True)
-    return equipped(dataclasses.replace(moved, requested=other.requested))
+def same_actions(e: Episode) -> Episode:
+    """The third episode's actions, played from another start."""
+    third = make_episode(55 + 3 * 2, seed=2, images=True)
+    elsewhere = planted.whole(third, "joint_position") + np.float32(0.05)
+    return equipped(planted.with_whole(third, joint_position=elsewhere))
 
 
 DEFECTS: dict[str, tuple[Spoil, str, str, str]] = {
@@ -200,29 +200,35 @@ DEFECTS: dict[str, tuple[Spoil, str, str, str]] = {
     "other spec": (other_spec, "fail", "layout", "high=(0.2, 0.2)"),
     "long": (lambda e: equipped(make_episode(900, seed=99, images=True)), "warn", "outlier length", "900 steps"),
     "short": (lambda e: equipped(make_episode(6, seed=99, images=True)), "warn", "short", "6 steps only"),
-    "same actions": (relabelled_actions, "warn", "duplicate", "what came of them is not"),
+    "same actions": (same_actions, "warn", "duplicate", "what came of them is not"),
 }
 
 
+CONFIG = CheckConfig()
+ROWS = 120
+
+
+def take(seed: int) -> Episode:
+    """A sound episode with a camera, a tool pose and a stream."""
+    return equipped(make_episode(55 + 3 * (seed % 5), seed=seed, images=True))
+
+
 @pytest.fixture(scope="module")
-def sound(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Eight sound episodes with a camera, a tool pose and a stream."""
-    dataset = Dataset.create(tmp_path_factory.mktemp("sound") / "demos", robot="two_joint", task="reach")
+def sound() -> list[EpisodeVerdict]:
+    """Eight sound episodes, each judged by itself."""
+    return [judge(f"e{seed}", Path(f"e{seed}.hdf5"), take(seed), CONFIG, ROWS) for seed in range(COUNT)]
+
+
+def check_with(sound: list[EpisodeVerdict], spoilt: Episode) -> tuple[EpisodeVerdict, ...]:
+    """The verdicts on the sound episodes, and on the spoilt one after them."""
+    return compared([*sound, judge("spoilt", Path("spoilt.hdf5"), spoilt, CONFIG, ROWS)], CONFIG)
+
+
+def test_sound_episodes_pass_without_a_word(tmp_path: Path) -> None:
+    dataset = Dataset.create(tmp_path / "demos", robot="two_joint", task="reach")
     for seed in range(COUNT):
-        dataset.add(equipped(make_episode(55 + 3 * (seed % 5), seed=seed, images=True)))
-    return dataset.path
-
-
-def check_with(sound: Path, path: Path, spoilt: Episode) -> Report:
-    """The sound episodes and the spoilt one after them."""
-    shutil.copytree(sound, path)
-    dataset = Dataset.open(path)
-    dataset.add(spoilt)
-    return check_dataset(dataset)
-
-
-def test_sound_episodes_pass_without_a_word(sound: Path) -> None:
-    report = check_dataset(Dataset.open(sound))
+        dataset.add(take(seed))
+    report = check_dataset(dataset)
     assert [verdict.findings for verdict in report.episodes] == [()] * COUNT
     assert report.findings == ()
     assert report.trainable
@@ -236,23 +242,29 @@ def test_an_arm_that_always_follows_late_is_no_defect(tmp_path: Path, lag: int) 
 
 
 @pytest.mark.parametrize("name", DEFECTS)
-def test_planted_defects_are_found_and_nothing_else(sound: Path, tmp_path: Path, name: str) -> None:
+def test_planted_defects_are_found_and_nothing_else(sound: list[EpisodeVerdict], name: str) -> None:
     spoil, level, check, words = DEFECTS[name]
-    report = check_with(sound, tmp_path / "demos", spoil(equipped(make_episode(60, seed=50, images=True))))
-    found = report.episodes[COUNT].findings
+    *others, verdict = check_with(sound, spoil(equipped(make_episode(60, seed=50, images=True))))
+    found = verdict.findings
     assert any(f.level == level and f.check == check and words in f.text for f in found), found
-    assert report.trainable == (report.episodes[COUNT].level != "fail")
-    assert [verdict.findings for verdict in report.episodes[:COUNT]] == [()] * COUNT
+    assert verdict.level == level
+    assert [other.findings for other in others] == [()] * COUNT
 
 
 @pytest.mark.parametrize(
     "change", [lambda e: e, planted.relabelled, planted.restamped], ids=["exact", "label", "stamps"]
 )
-def test_duplicates_are_found(sound: Path, tmp_path: Path, change: Spoil) -> None:
-    third = equipped(make_episode(55 + 3 * 2, seed=2, images=True))
-    report = check_with(sound, tmp_path / "demos", change(third))
-    assert [finding.check for finding in report.episodes[COUNT].findings if finding.level == "fail"] == ["duplicate"]
-    assert report.episodes[2].id in report.episodes[COUNT].findings[0].text
+def test_duplicates_are_found(sound: list[EpisodeVerdict], change: Spoil) -> None:
+    *others, verdict = check_with(sound, change(take(2)))
+    assert [finding.check for finding in verdict.findings if finding.level == "fail"] == ["duplicate"]
+    assert "its actions and observations are those of e2" in verdict.findings[0].text
+    assert [other.findings for other in others] == [()] * COUNT
+
+
+def test_each_copy_but_the_first_is_a_duplicate(sound: list[EpisodeVerdict]) -> None:
+    copies = [judge(f"copy{i}", Path("x"), planted.restamped(take(2)), CONFIG, ROWS) for i in range(3)]
+    levels = {verdict.id: verdict.level for verdict in compared([*sound, *copies], CONFIG)}
+    assert {id for id, level in levels.items() if level == "fail"} == {"copy0", "copy1", "copy2"}
 
 
 def test_columns_swapped_in_all_episodes_are_found(tmp_path: Path) -> None:
@@ -284,11 +296,11 @@ def test_a_delay_that_was_drawn_is_no_shift(tmp_path: Path) -> None:
     assert [f.check for f in check_dataset(dataset).episodes[7].findings if f.level == "fail"] == ["alignment"]
 
 
-def test_an_episode_that_starts_elsewhere_is_found(sound: Path, tmp_path: Path) -> None:
+def test_an_episode_that_starts_elsewhere_is_found(sound: list[EpisodeVerdict]) -> None:
     far = equipped(make_episode(60, seed=50, images=True))
     goal = far.observations["goal_position"] + np.float32(9.0)
-    report = check_with(sound, tmp_path / "demos", changed(far, "goal_position", goal))
-    told = [finding.text for finding in report.episodes[COUNT].findings if finding.check == "outlier start"]
+    verdict = check_with(sound, changed(far, "goal_position", goal))[-1]
+    told = [finding.text for finding in verdict.findings if finding.check == "outlier start"]
     assert "goal_position" in told[0]
 
 

@@ -1,0 +1,181 @@
+"""`understudy dataset check|show|replay`, as typed."""
+
+from __future__ import annotations
+
+import io
+import json
+from pathlib import Path
+
+import datasets_defects as planted
+import matplotlib.pyplot as plt
+import pytest
+from datasets_builders import make_dataset, make_episode
+
+from understudy.cli.main import main
+from understudy.datasets.store import Dataset
+
+
+class Terminal(io.StringIO):
+    """What a person types."""
+
+    def isatty(self) -> bool:
+        return True
+
+
+@pytest.fixture
+def spoilt(tmp_path: Path) -> Dataset:
+    """Five sound episodes and one whose actions are shifted."""
+    dataset = make_dataset(tmp_path / "demos", 5)
+    dataset.add(planted.actions_late(make_episode(60, seed=50)))
+    return dataset
+
+
+class TestCheck:
+    def test_exit_codes(self, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+        dataset = make_dataset(tmp_path / "good", 3)
+        assert main(["dataset", "check", str(dataset.path)]) == 0
+        assert "May I train on this? yes" in capsys.readouterr().out
+        damaged = dataset.file(dataset.ids[1])
+        damaged.write_bytes(damaged.read_bytes()[:900])
+        assert main(["dataset", "check", str(dataset.path)]) == 1
+        assert damaged.stem in capsys.readouterr().out
+        assert main(["dataset", "check", str(tmp_path / "none")]) == 2
+        assert "There is no dataset at" in capsys.readouterr().err
+
+    def test_json_and_picture(self, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+        dataset = make_dataset(tmp_path / "demos", 4)
+        picture = tmp_path / "demos.png"
+        assert main(["dataset", "check", str(dataset.path), "--json", "--picture", str(picture)]) == 0
+        told = json.loads(capsys.readouterr().out)
+        assert told["trainable"] is True
+        assert told["dropped"] == []
+        assert [row["id"] for row in told["episodes"]] == list(dataset.ids)
+        assert told["episodes"][0]["sources"]["joint_position"] == {"usual": 1.0, "slowest": 1.0, "unit": "a tick"}
+        assert plt.imread(picture).shape[1] == 1600
+        assert main(["dataset", "check", str(dataset.path), "--picture", str(tmp_path / "demos.gif")]) == 2
+        assert "Pictures are written as" in capsys.readouterr().err
+
+    def test_an_empty_dataset_is_not_trainable(self, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+        Dataset.create(tmp_path / "demos", robot="two_joint", task="reach")
+        assert main(["dataset", "check", str(tmp_path / "demos")]) == 1
+        assert "holds no episodes" in capsys.readouterr().out
+
+    @pytest.mark.parametrize(("answer", "left", "code"), [("y\n", 5, 0), ("n\n", 6, 1), ("", 6, 1)])
+    def test_drop_asks_at_a_terminal(
+        self,
+        spoilt: Dataset,
+        monkeypatch: pytest.MonkeyPatch,
+        capsys: pytest.CaptureFixture[str],
+        answer: str,
+        left: int,
+        code: int,
+    ) -> None:
+        bad = spoilt.ids[5]
+        monkeypatch.setattr("sys.stdin", Terminal(answer))
+        assert main(["dataset", "check", str(spoilt.path), "--drop"]) == code
+        assert "Move 1 of 6 episodes to the trash? [y/N]" in capsys.readouterr().err
+        assert len(Dataset.open(spoilt.path)) == left
+        assert spoilt.dropped == ((bad,) if left == 5 else ())
+
+    def test_drop_refuses_where_nobody_can_answer(
+        self, spoilt: Dataset, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        monkeypatch.setattr("sys.stdin", io.StringIO("y\n"))
+        assert main(["dataset", "check", str(spoilt.path), "--drop"]) == 2
+        assert "there is no terminal to ask at: add --yes" in capsys.readouterr().err
+        monkeypatch.setattr("sys.stdin", Terminal("y\n"))
+        assert main(["dataset", "check", str(spoilt.path), "--drop", "--json"]) == 2
+        assert "--json leaves no room for a question" in capsys.readouterr().err
+        assert main(["dataset", "check", str(spoilt.path), "--yes"]) == 2
+        assert len(Dataset.open(spoilt.path)) == 6
+
+    def test_drop_with_yes_moves_what_fails_and_can_be_undone(
+        self, spoilt: Dataset, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        bad = spoilt.ids[5]
+        assert main(["dataset", "check", str(spoilt.path), "--drop", "--yes", "--json"]) == 0
+        assert json.loads(capsys.readouterr().out)["dropped"] == [bad]
+        assert bad not in Dataset.open(spoilt.path).ids
+        assert main(["dataset", "check", str(spoilt.path), "--drop", "--yes"]) == 0
+        assert main(["dataset", "restore", str(spoilt.path), bad]) == 0
+        assert bad in Dataset.open(spoilt.path).ids
+
+    def test_a_damaged_file_is_dropped_too(self, tmp_path: Path) -> None:
+        dataset = make_dataset(tmp_path / "demos", 3)
+        file = dataset.file(dataset.ids[1])
+        file.write_bytes(file.read_bytes()[:5000])
+        assert main(["dataset", "check", str(dataset.path), "--drop", "--yes"]) == 0
+        assert len(Dataset.open(dataset.path)) == 2
+
+
+class TestShow:
+    def test_an_episode_by_id_and_by_number(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        dataset = make_dataset(tmp_path / "demos", 2, images=True)
+        monkeypatch.chdir(tmp_path)
+        id = dataset.ids[1]
+        assert main(["dataset", "show", str(dataset.path), id]) == 0
+        assert f"drawn into {id}.png" in capsys.readouterr().out
+        by_id = plt.imread(tmp_path / f"{id}.png")
+        assert by_id.shape[1] == 1600
+        out = tmp_path / "new" / "take.png"
+        assert main(["dataset", "show", str(dataset.path), "1", "--out", str(out)]) == 0
+        assert (plt.imread(out) == by_id).all()
+        assert main(["dataset", "show", str(dataset.path), "0", "--out", str(out)]) == 0
+        assert plt.imread(out).shape == by_id.shape
+        assert not (plt.imread(out) == by_id).all()
+
+    def test_the_whole_dataset(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        dataset = make_dataset(tmp_path / "demos", 2)
+        monkeypatch.chdir(tmp_path)
+        assert main(["dataset", "show", str(dataset.path)]) == 0
+        assert plt.imread(tmp_path / "demos.png").shape[:2] == (1000, 1600)
+
+    def test_what_is_not_there_is_told(self, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+        dataset = make_dataset(tmp_path / "demos", 2)
+        assert main(["dataset", "show", str(dataset.path), "7"]) == 2
+        assert "Unknown episode '7'" in capsys.readouterr().err
+        assert main(["dataset", "show", str(dataset.path), "0", "--out", str(tmp_path / "take.jpg")]) == 2
+        assert "Pictures are written as .png, .svg, .pdf" in capsys.readouterr().err
+
+
+@pytest.fixture(scope="module")
+def lifts(tmp_path_factory: pytest.TempPathFactory) -> Dataset:
+    """Two scripted lifts."""
+    pytest.importorskip("pybullet")
+    folder = tmp_path_factory.mktemp("recorded") / "lift"
+    assert main(["record", "lift", "--episodes", "2", "--out", str(folder), "--json"]) == 0
+    return Dataset.open(folder)
+
+
+class TestReplay:
+    def test_table_and_json(self, lifts: Dataset, capsys: pytest.CaptureFixture[str]) -> None:
+        assert main(["dataset", "replay", str(lifts.path)]) == 0
+        told = capsys.readouterr().out
+        assert "2 of 2 within the tolerances; the outcome was the recorded one in 2 of 2" in told
+        assert "compared with simulator states" in told
+        assert main(["dataset", "replay", str(lifts.path), "1", "--json", "--channel", "requested"]) == 0
+        episodes = json.loads(capsys.readouterr().out)["episodes"]
+        assert [episode["id"] for episode in episodes] == [lifts.ids[1]]
+        assert [deviation["name"] for deviation in episodes[0]["deviations"]] == [
+            "joint_position",
+            "tool_position",
+            "object_position",
+        ]
+
+    def test_what_strays_is_told_and_fails(self, lifts: Dataset, capsys: pytest.CaptureFixture[str]) -> None:
+        assert main(["dataset", "replay", str(lifts.path), "--episodes", "1", "--joint-tolerance-rad", "0.0001"]) == 1
+        assert "beyond from step" in capsys.readouterr().out
+
+    def test_what_cannot_be_played_is_told(self, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+        dataset = make_dataset(tmp_path / "demos", 1)
+        assert main(["dataset", "replay", str(dataset.path)]) == 2
+        assert "Unknown robot 'two_joint'" in capsys.readouterr().err
+        foreign = Dataset.create(tmp_path / "foreign", robot="panda", task="reach")
+        foreign.add(make_episode(20, robot="panda"))
+        assert main(["dataset", "replay", str(foreign.path)]) == 1
+        assert "not played" in capsys.readouterr().out
+        assert main(["dataset", "replay", str(dataset.path), "--episodes", "0"]) == 2
+        assert main(["dataset", "replay", str(dataset.path), "0", "--episodes", "1"]) == 2
+        assert "not both" in capsys.readouterr().err
