@@ -155,7 +155,7 @@ def _ticks(
         raise DatasetError(
             f"{count} ticks between its stamps; at most {MOST_STEPS} are taken, so one of them is wrong."
         )
-    return start + np.rint(np.arange(count) * period_ns).astype(np.int64)
+    return np.asarray(start + np.rint(np.arange(count) * period_ns).astype(np.int64))
 
 
 def _fresh_parts(
@@ -204,7 +204,9 @@ def _cut(
 ) -> Cut:
     names = [*needed, *(name for name in ("reward",) if len(stamps.get(name, ())))]
     picks = {name: latest_at(stamps[name], ticks) for name in names}
-    ages = {name: (ticks - stamps[name][np.maximum(pick, 0)]) * 1e-9 for name, pick in picks.items()}
+    ages = {
+        name: np.asarray((ticks - stamps[name][np.maximum(pick, 0)]) * 1e-9, np.float64) for name, pick in picks.items()
+    }
     rows = {name: np.where(pick < 0, -1, segment.rows[name][np.maximum(pick, 0)]) for name, pick in picks.items()}
     success: bool | None = None
     if len(stamps.get("success", ())):

@@ -121,8 +121,12 @@ def _pose_name(topic: str) -> str:
 
 def _action(topics: list[Topic], names: set[str]) -> Action | None:
     if OWN_ACTIONS["requested"] in names:
-        found = {channel: Source(topic) for channel, topic in OWN_ACTIONS.items() if topic in names}
-        return Action(**found)
+        sent, measured = (Source(OWN_ACTIONS[name]) for name in ("sent", "measured"))
+        return Action(
+            requested=Source(OWN_ACTIONS["requested"]),
+            sent=sent if sent.topic in names else None,
+            measured=measured if measured.topic in names else None,
+        )
     for topic in topics:
         if topic.type == "trajectory_msgs/msg/JointTrajectory" and "gripper" not in topic.name:
             return Action(Source(topic.name), name="joint_position")

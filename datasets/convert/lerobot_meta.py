@@ -163,11 +163,11 @@ def _entry(root: Path, row: Mapping[str, Any], videos: list[str], data: str, vid
             raise DatasetError(f"episode {index} has length {length} and steps {first} to {end}.")
         places = {}
         for name in videos:
-            where = (_count(row[f"videos/{name}/{part}"]) for part in ("chunk_index", "file_index"))
+            part, number = _count(row[f"videos/{name}/chunk_index"]), _count(row[f"videos/{name}/file_index"])
             start_s = float(row[f"videos/{name}/from_timestamp"])
             if not 0 <= start_s < 1e8:
                 raise DatasetError(f"episode {index} begins at {start_s} s of the video of {name!r}.")
-            places[name] = (place(root, video, *where, name), start_s)
+            places[name] = (place(root, video, part, number, name), start_s)
         return Entry(index, length, first, place(root, data, chunk, file), places)
     except (ValueError, TypeError, OverflowError) as error:
         raise DatasetError(f"the table of episodes cannot be read ({error}).") from error

@@ -5,7 +5,6 @@ Owns what a feature becomes, and the sentences about what was not there.
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -127,7 +126,8 @@ def _read_foreign(meta: Meta, config: LeRobotImport) -> Foreign:
 
 def _sort_features(meta: Meta) -> tuple[list[str], list[str]]:
     """Features that are read as observations, and those that are left out."""
-    taken, left = [], []
+    taken: list[str] = []
+    left: list[str] = []
     for name, feature in meta.features.items():
         if name in (*COUNTERS, ACTION, REWARD, DONE, SUCCESS):
             continue
@@ -170,10 +170,9 @@ def _dtype(meta: Meta, name: str) -> np.dtype[Any]:
 
 
 def _foreign_episodes(meta: Meta, reading: _Reading) -> Iterator[Episode]:
-    with contextlib.closing(episode_tables(meta, reading.columns(meta))) as tables:
-        for entry, table in tables:
-            with inside(f"{meta.root}: episode {entry.index}"):
-                yield _foreign_episode(meta, reading, entry, table)
+    for entry, table in episode_tables(meta, reading.columns(meta)):
+        with inside(f"{meta.root}: episode {entry.index}"):
+            yield _foreign_episode(meta, reading, entry, table)
 
 
 def _foreign_episode(meta: Meta, reading: _Reading, entry: Entry, table: Any) -> Episode:

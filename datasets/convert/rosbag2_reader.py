@@ -95,6 +95,9 @@ def read(path: Path, config: Rosbag2Import) -> Foreign:
     notes += _notes(mapping, recordings)
     episodes = _episodes(mapping, spec, recordings)
     count = sum(len(recording.cuts) for recording in recordings)
+    if all("info" in cut.window.details for recording in recordings for cut in recording.cuts):
+        # Our own export stamps by receipt what has no header, and no time is lost between the two.
+        notes = [note for note in notes if not note.startswith("/understudy/")]
     return Foreign(mapping.robot, mapping.task, count, episodes, tuple(dict.fromkeys(notes)))
 
 
@@ -119,11 +122,11 @@ def _with_bag_words(mapping: BagMapping, recordings: list[_Recording], config: R
                 value = details.get(word) or (full or {}).get(word)
                 if value:
                     told.setdefault(word, plain_text(value, f"{recording.samples.path}: {word}"))
-    words = {}
+    words: dict[str, str] = {}
     for word, asked in (("robot", config.robot), ("task", config.task)):
         mapped = getattr(mapping, word)
         words[word] = asked or (mapped if mapped != "unknown" else told.get(word, mapped))
-    return dataclasses.replace(mapping, **words)
+    return dataclasses.replace(mapping, robot=words["robot"], task=words["task"])
 
 
 # --- actions ---------------------------------------------------------------------------------------------------------
@@ -162,7 +165,7 @@ def _measurable(action: Action, samples: Samples) -> bool:
     """Whether the next joint positions are what an action asks for."""
     if action.name != "joint_position" or "joint_position" not in samples.values:
         return False
-    return samples.values["joint_position"].shape[1] == samples.values["action/requested"].shape[1]
+    return bool(samples.values["joint_position"].shape[1] == samples.values["action/requested"].shape[1])
 
 
 def _spec(mapping: BagMapping, recordings: list[_Recording]) -> ActionSpec:

@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 from fractions import Fraction
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -57,7 +57,7 @@ class VideoWriter:
         rate = Fraction(rate_hz).limit_denominator(_FINEST_RATE)
         self._container = av.open(str(path), "w", format="mp4")
         settings = {**options, "crf": str(quality), "g": str(_KEY_FRAME_EVERY)}
-        self._stream: Any = self._container.add_stream(name, rate=rate, options=settings)
+        self._stream = cast(Any, self._container.add_stream(name, rate=rate, options=settings))
         self._stream.height, self._stream.width, self._stream.pix_fmt = height, width, "yuv420p"
         self._stream.codec_context.time_base = 1 / rate
         self.frames = 0

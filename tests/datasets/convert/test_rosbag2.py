@@ -79,7 +79,7 @@ def steady(path: Path, count: int = 100, *, start_ns: int = 10**9, every_ns: int
 # --- there and back --------------------------------------------------------------------------------------------------
 
 
-@settings(max_examples=12, deadline=None)
+@settings(max_examples=7, deadline=None)
 @given(episodes=episode_lists(), storage=st.sampled_from(["mcap", "sqlite3"]))
 def test_what_we_write_comes_back_as_it_was(episodes, storage):
     with tempfile.TemporaryDirectory() as folder:
