@@ -74,7 +74,7 @@ class Peer:
         """Write windows of these numbers to an npz file."""
         windows = [self._open[mode][index] for index in indices]
         arrays = {f"obs/{key}": np.stack([window["obs"][key] for window in windows]) for key in self._keys}
-        np.savez(file, actions=np.stack([window["actions"] for window in windows]), **arrays)
+        np.savez(file, actions=np.stack([window["actions"] for window in windows]), **arrays)  # type: ignore[arg-type]
         return {"windows": len(windows)}
 
     def versions(self) -> dict[str, str]:

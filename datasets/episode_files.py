@@ -91,7 +91,7 @@ class EpisodeReader:
             return self.kept[name][start:stop]
         place = self.places[name]
         found = np.empty((stop - start, *place.shape), place.dtype)
-        self.read_rows(name, start, memoryview(found.reshape(-1).view(np.uint8)))
+        self.read_rows(name, start, found.reshape(-1).view(np.uint8).data)
         return found
 
     def read_rows(self, name: str, start: int, into: memoryview) -> None:

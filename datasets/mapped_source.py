@@ -149,7 +149,7 @@ class _Numbers:
     def __init__(self, name: str, count: int, span: tuple[int, int], shape: tuple[int, ...]) -> None:
         self._name, self._span = name, span
         self.values: NDArray[np.float32] = np.empty((count, span[1] - span[0], *shape), np.float32)
-        self._bytes = memoryview(self.values.reshape(-1).view(np.uint8))
+        self._bytes = self.values.reshape(-1).view(np.uint8).data
 
     def fill(self, reader: EpisodeReader, rows: list[int], steps: list[int]) -> None:
         """Read the windows at these steps of one episode into these rows."""

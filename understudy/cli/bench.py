@@ -26,6 +26,8 @@ from understudy.errors import InputError
 
 __all__ = ["BenchLoader"]
 
+_WIDTH = 120
+"""Columns of a table that goes into a file."""
 _PACKAGES = ("numpy", "h5py", "isal", "torch")
 Tables = Mapping[str, Sequence[Mapping[str, Any]]]
 
@@ -58,10 +60,14 @@ class BenchLoader:
 
 
 def report(name: str, bench: Benchmark, seed: int, out: Path | None) -> int:
-    """Run a benchmark, print its tables, and write them with everything that is needed to judge them."""
+    """Run a benchmark, print its tables, and write them with everything that is needed to judge them.
+
+    Raises:
+        InputError: `out` cannot be written; said before anything is measured.
+    """
     if out is not None and not out.parent.is_dir():
         raise InputError(f"--out {out}: the folder {out.parent} does not exist.")
-    console = Console(soft_wrap=True)
+    console = Console(width=None if sys.stdout.isatty() else _WIDTH)
     with Console(stderr=True).status(name) as status:
         tables = bench.run(lambda word: status.update(f"{name}: {word}"))
     for title, rows in tables.items():
@@ -100,7 +106,7 @@ def versions() -> dict[str, str]:
 
 def _table(title: str, rows: Sequence[Mapping[str, Any]]) -> Table:
     """Rows with equal columns; a single row is printed upright, where it can be read."""
-    table = Table(title=title, title_justify="left")
+    table = Table(title=title, title_justify="left", show_header=len(rows) != 1)
     if len(rows) == 1:
         table.add_column()
         table.add_column(justify="right")
