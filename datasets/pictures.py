@@ -191,5 +191,5 @@ def _reasons(report: Report) -> list[tuple[Level, str]]:
     return sorted(lines, key=lambda line: -LEVELS.index(line[0]))
 
 
-def _shorten(text: str, most: int = 100) -> str:
+def _shorten(text: str, most: int = 90) -> str:
     return text if len(text) <= most else text[: most - 1] + "…"

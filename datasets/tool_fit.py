@@ -147,7 +147,7 @@ def _diagnosis(model: _Model, rows: Kinematic, error: float, config: CheckConfig
     left, text, size_deg = min(tried)
     if left**2 < _EXPLAINED * error**2 and size_deg > config.offset_fail_deg:
         check = "offset" if np.isfinite(size_deg) else "columns"
-        return Finding("fail", check, f"{text} from what its tool pose tells, by the other episodes' kinematics")
+        return Finding("fail", check, f"{text}, as its tool pose tells by the other episodes' kinematics")
     text = "joints and tool pose do not belong together as in the other episodes"
     return Finding("warn", "tool pose", f"{text}: {error:.1f} times what is worth a word")
 
