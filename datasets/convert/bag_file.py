@@ -32,7 +32,12 @@ def _wrong() -> tuple[type[Exception], ...]:
     from rosbags.typesys import TypesysError
 
     plain = (OSError, ValueError, LookupError, TypeError, AttributeError, RuntimeError, MemoryError, OverflowError)
-    return (*plain, ReaderError, SerdeError, TypesysError, sqlite3.Error, struct.error, AssertionError, EOFError)
+    databases: list[type[Exception]] = [sqlite3.Error]
+    with contextlib.suppress(ModuleNotFoundError):  # rosbags reads databases by it, older ones by the standard library
+        import apsw
+
+        databases.append(apsw.Error)
+    return (*plain, *databases, ReaderError, SerdeError, TypesysError, struct.error, AssertionError, EOFError)
 
 
 @functools.cache

@@ -120,7 +120,7 @@ class _Tables:
             chunk, file = _file_number(self._files)
             self._path = place(self._root, DATA, chunk, file)
             self._path.parent.mkdir(parents=True, exist_ok=True)
-            self._writer = pq.ParquetWriter(self._path, self._schema, compression="snappy")
+            self._writer = pq.ParquetWriter(self._path, self._schema, compression="snappy", write_page_checksum=True)
             self._files += 1
         cells = {name: _arrow(values) for name, values in columns.items()}
         if self._plan.config.images == "frames":
@@ -221,7 +221,9 @@ class _Extras:
         kinds = {"episode_index": pa.int64(), "name": pa.string(), "dtype": pa.string()}
         kinds |= {"shape": pa.list_(pa.int64()), "data": pa.binary()}
         self._schema = pa.schema(list(kinds.items()))
-        self._writer = pq.ParquetWriter(path, self._schema, compression="zstd", use_dictionary=False)
+        self._writer = pq.ParquetWriter(
+            path, self._schema, compression="zstd", use_dictionary=False, write_page_checksum=True
+        )
 
     def __enter__(self) -> _Extras:
         return self
@@ -259,7 +261,7 @@ def _write_meta(root: Path, dataset: Dataset, plan: Plan, rows: list[dict[str, A
     columns |= {"meta/episodes/chunk_index": [0] * len(rows), "meta/episodes/file_index": [0] * len(rows)}
     path = place(root, EPISODES, 0, 0)
     path.parent.mkdir(parents=True)
-    pq.write_table(pa.table(columns), path)
+    pq.write_table(pa.table(columns), path, write_page_checksum=True)
     pq.write_table(_task_table(plan.config.instruction or dataset.task), root / TASKS)
     whole = statistics.together(sets)
     _write_json(

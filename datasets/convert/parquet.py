@@ -40,7 +40,11 @@ def open_parquet(path: Path) -> Iterator[Any]:
     require_plain_file(path)
     try:
         with pq.ParquetFile(
-            path, thrift_string_size_limit=_TEXT_LIMIT, thrift_container_size_limit=_LIST_LIMIT, pre_buffer=False
+            path,
+            thrift_string_size_limit=_TEXT_LIMIT,
+            thrift_container_size_limit=_LIST_LIMIT,
+            pre_buffer=False,
+            page_checksum_verification=True,
         ) as file:
             _require_plausible(file.metadata, path)
             yield file

@@ -113,7 +113,8 @@ def frames_at(
     """
     import av
 
-    wrong = (av.error.FFmpegError, OSError, ValueError, LookupError, TypeError, MemoryError, OverflowError)
+    plain = (OSError, ValueError, LookupError, TypeError, AttributeError, RuntimeError, MemoryError, OverflowError)
+    wrong = (av.error.FFmpegError, *plain)
     try:
         with path.open("rb") as file, contextlib.closing(av.open(file, "r", format="mp4")) as container:
             if not container.streams.video:
@@ -130,6 +131,8 @@ def _decode(
     container: Any, path: Path, times_s: Sequence[float], shape: tuple[int, int], tolerance_s: float
 ) -> Iterator[NDArray[np.uint8]]:
     stream = container.streams.video[0]
+    if stream.codec_context is None:
+        raise DatasetError(f"{path} is in a codec that is not read.")
     _require_size(path, (stream.codec_context.height, stream.codec_context.width), shape)
     container.seek(max(0, int((times_s[0] - tolerance_s) / stream.time_base)), stream=stream, backward=True)
     wanted = 0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import tempfile
 from pathlib import Path
@@ -14,7 +15,7 @@ import pytest
 from datasets_builders import make_episode
 from hypothesis import given, settings
 from lerobot_sample import write_lerobot_sample
-from peers_support import run_in_peer
+from peers_support import ROOT, run_in_peer
 from random_episodes import assert_same, episode_lists
 
 from understudy.datasets.convert.lerobot import LeRobotExport, LeRobotImport, read, write
@@ -260,6 +261,15 @@ def test_what_lerobot_recorded_is_read(tmp_path, images):
             assert 10 * np.log10(255**2 / np.mean((seen - frames[:steps]) ** 2)) > 28
 
 
+def test_the_page_s_example_runs(tmp_path):
+    page = (ROOT / "docs/how-to/open-in-other-tools.md").read_text()
+    section = page[page.index("## LeRobot") :]
+    (program,) = re.findall(r"```python\n(.*?)```", section, flags=re.DOTALL)
+    write_lerobot_sample(tmp_path).rename(tmp_path / "reach_exact")
+    printed = run_in_peer("lerobot", f"import os, sys; os.chdir(sys.argv[1])\n{program}", str(tmp_path))
+    assert printed.split("\n")[0] == "3 21 torch.Size([2]) torch.Size([2])"
+
+
 # --- files that are not what they say --------------------------------------------------------------------------------
 
 
@@ -333,6 +343,17 @@ def test_an_info_that_is_none_is_named(tmp_path, text):
     (path / "meta/info.json").write_text(text)
     with pytest.raises(DatasetError, match=r"info\.json"):
         read(path, LeRobotImport())
+
+
+def test_one_flipped_bit_of_the_steps_is_found(tmp_path):
+    path = write_lerobot_sample(tmp_path)
+    data = path / "data/chunk-000/file-000.parquet"
+    column = pq.ParquetFile(data).metadata.row_group(1).column(0)
+    whole = bytearray(data.read_bytes())
+    whole[column.data_page_offset + column.total_compressed_size - 2] ^= 4
+    data.write_bytes(whole)
+    with pytest.raises(DatasetError, match=r"file-000\.parquet: not a readable table"):
+        list(read(path, LeRobotImport()).episodes)
 
 
 def test_rows_of_another_episode_are_refused(tmp_path):

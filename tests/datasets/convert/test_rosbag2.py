@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 import tempfile
 from pathlib import Path
 
@@ -12,6 +13,7 @@ import yaml
 from datasets_builders import make_episode
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from peers_support import ROOT
 from random_episodes import assert_same, episode_lists
 from rosbag2_sample import write_rosbag2_sample
 from rosbags.interfaces import QosDurability
@@ -466,6 +468,14 @@ def test_a_mapping_is_the_same_after_writing_it_down(tmp_path):
     )
     (tmp_path / "m.yaml").write_text(as_text(mapping))
     assert load_mapping(tmp_path / "m.yaml") == mapping
+
+
+def test_the_page_s_mapping_is_one():
+    page = (ROOT / "docs/how-to/import-a-bag.md").read_text()
+    (shown,) = re.findall(r"```yaml\n(.*?)```", page, flags=re.DOTALL)
+    mapping = mapping_from(yaml.safe_load(shown))
+    assert mapping.observations["gripper_position"].joints == ("left_finger",)
+    assert mapping.episodes.by == "flag"
 
 
 # --- files that are none ---------------------------------------------------------------------------------------------
