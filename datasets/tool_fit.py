@@ -11,7 +11,7 @@ is their kinematics.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -134,7 +134,7 @@ def _diagnosis(model: _Model, rows: Kinematic, error: float, config: CheckConfig
     count = rows.joints.shape[1]
     tried: list[tuple[float, str, float]] = []
     for joint in range(count):
-        offset_deg, left = _best_offset(lambda d, j=joint: model.error(rows, _shifted(rows.joints, j, d)))
+        offset_deg, left = _best_offset(model, rows, joint)
         tried.append((left, f"joint {joint} reads {offset_deg:+.1f} deg off", abs(offset_deg)))
         flipped = rows.joints.copy()
         flipped[:, joint] *= -1
@@ -152,13 +152,15 @@ def _diagnosis(model: _Model, rows: Kinematic, error: float, config: CheckConfig
     return Finding("warn", "tool pose", f"{text}: {error:.1f} times what is worth a word")
 
 
-def _best_offset(error_at: Callable[[float], float]) -> tuple[float, float]:
+def _best_offset(model: _Model, rows: Kinematic, joint: int) -> tuple[float, float]:
     """The offset of a joint (deg) that would explain the misfit best, and the misfit that is left."""
-    errors = [error_at(float(offset)) for offset in _OFFSETS_DEG]
-    best = float(_OFFSETS_DEG[int(np.argmin(errors))])
-    finer = [best + step for step in np.arange(-0.9, 0.95, 0.1)]
-    errors = [error_at(offset) for offset in finer]
-    return finer[int(np.argmin(errors))], float(np.min(errors))
+
+    def left(offset_deg: float) -> float:
+        return model.error(rows, _shifted(rows.joints, joint, offset_deg))
+
+    coarse = min((float(offset) for offset in _OFFSETS_DEG), key=left)
+    best = min((coarse + step / 10 for step in range(-9, 10)), key=left)
+    return best, left(best)
 
 
 def _shifted(joints: Vector, joint: int, offset_deg: float) -> Vector:

@@ -87,8 +87,8 @@ def _finding_dict(finding: Finding) -> dict[str, str]:
 
 
 def _measures_dict(measures: Measures) -> dict[str, Any]:
-    names = ("steps", "duration_s", "success", "period_s", "slowest_hz", "jitter", "worst_age_s", "idle", "pause_s")
-    names += ("at_bound", "altered", "lag", "lag_ticks", "jerk", "reach_m")
+    names = ["steps", "duration_s", "success", "period_s", "slowest_hz", "jitter", "worst_age_s", "idle", "pause_s"]
+    names += ["at_bound", "altered", "lag", "lag_ticks", "jerk", "reach_m"]
     return {
         **{name: getattr(measures, name) for name in names},
         "return": measures.return_,
