@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 import subprocess
 import sys
 from pathlib import Path
 
+import h5py
+import numpy as np
 import pytest
 
-from tests.datasets.convert.hdf5_samples import aloha_sample
+from tests.datasets.convert.hdf5_samples import robomimic_sample
 from understudy.datasets.convert.importing import import_dataset
 from understudy.datasets.store import Dataset
 from understudy.errors import DatasetError
@@ -54,18 +55,25 @@ def test_ten_thousand_kinds_of_damage(subject: str) -> None:
     assert counts.get("refused", 0) > 1000
 
 
-def test_an_import_of_a_damaged_file_leaves_a_sound_dataset(tmp_path: Path) -> None:
-    """Through the real quarantine: what came before the damage is there, and the rest is said."""
-    folder = aloha_sample(tmp_path)
-    files = sorted(folder.glob("*.hdf5"))
-    files[1].write_bytes(files[1].read_bytes()[:2000])
-    found = import_dataset("aloha", folder, tmp_path / "demos")
+def test_an_import_that_meets_a_spoilt_episode_keeps_what_came_before_it(tmp_path: Path) -> None:
+    """Through the real quarantine: what came before is there and sound, and the rest is said."""
+    path = robomimic_sample(tmp_path)
+    with h5py.File(path, "r+") as file:
+        file["data/demo_1/obs/object"][2, 3] = np.nan
+    found = import_dataset("robomimic", path, tmp_path / "demos")
     assert len(found.ids) == 1
-    assert files[1].name in found.failure
-    assert len(Dataset.open(tmp_path / "demos")) == 1
-    shutil.rmtree(tmp_path / "demos")
-    for file in files:
-        file.write_bytes(b"")
-    with pytest.raises(DatasetError, match=r"episode_\d\.hdf5"):
-        import_dataset("aloha", folder, tmp_path / "demos")
+    assert "low_dim.hdf5" in found.failure
+    assert "demo_1" in found.failure
+    assert "not finite" in found.failure
+    opened = Dataset.open(tmp_path / "demos")
+    assert opened.ids == found.ids
+    assert not opened.damaged()
+    assert opened.summary(found.ids[0]).info.provenance == "robomimic file low_dim.hdf5, demo_0"
+
+
+def test_an_import_of_nothing_readable_leaves_no_dataset(tmp_path: Path) -> None:
+    path = robomimic_sample(tmp_path)
+    path.write_bytes(path.read_bytes()[:2000])
+    with pytest.raises(DatasetError, match=r"low_dim\.hdf5"):
+        import_dataset("robomimic", path, tmp_path / "demos")
     assert not (tmp_path / "demos").exists()
