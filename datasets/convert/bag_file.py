@@ -19,6 +19,8 @@ from understudy.errors import DatasetError
 METADATA = "metadata.yaml"
 _MOST_METADATA = 16 << 20
 _MOST_MESSAGES = 100_000_000
+_LEFT_BEHIND = 256
+"""Bytes that may follow a message."""
 _HEADED = 12
 """Bytes before the end of the stamp, in a message that begins with a header: encapsulation, seconds, nanoseconds."""
 
@@ -138,7 +140,21 @@ class Bag:
 
     def decode(self, message: Message) -> Any:
         """The message as an object with its fields."""
-        return self._typestore.deserialize_cdr(message.raw, self.topics[message.topic].type)
+        kind, raw = self.topics[message.topic].type, message.raw
+        from rosbags.serde import SerdeError
+
+        try:
+            return self._typestore.deserialize_cdr(raw, kind)
+        except SerdeError as error:
+            if "size mismatch" not in str(error):
+                raise
+            # rclpy's serialize_message leaves some bytes behind the message, and bags written with it have them.
+            definition = self._typestore.get_msgdef(kind)
+            read = definition.deserialize_cdr_le if raw[1] else definition.deserialize_cdr_be
+            decoded, end = read(raw[4:], 0, definition.cls, self._typestore)
+            if len(raw) - 4 - end > max(_LEFT_BEHIND, end):
+                raise
+            return decoded
 
 
 @contextlib.contextmanager

@@ -243,7 +243,8 @@ def _as_told(key: str, values: Array, cut: Cut) -> Array:
         dtype, shape = np.dtype(str(told[key][0])), tuple(int(size) for size in told[key][1])
         if dtype.kind not in "biuf":
             raise DatasetError(f"{key!r} is said to be {dtype}; expected numbers.")
-        return values.astype(dtype).reshape(len(values), *shape)
+        with np.errstate(over="ignore", invalid="ignore"):  # what is too large becomes infinite, and is refused
+            return values.astype(dtype).reshape(len(values), *shape)
     except (TypeError, ValueError, LookupError) as error:
         raise DatasetError(f"{key!r} is not what the episode's mark says of it ({error}).") from error
 
