@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from understudy.datasets.check_config import CheckConfig
 from understudy.datasets.defects_in_time import Check
 from understudy.datasets.episode import Episode
-from understudy.datasets.measures import Measures, motion, repeats, whole
+from understudy.datasets.measures import Measures, motion, observed_motion, repeats, was_not_measured, whole
 from understudy.datasets.schema import is_image
 from understudy.datasets.signals import lag_of, longest_run, runs, swapped_columns
 from understudy.datasets.verdicts import Finding
@@ -144,7 +144,7 @@ def columns(episode: Episode, measures: Measures, config: CheckConfig) -> Iterat
                 f"joint_velocity: they differ by {swap.straight:.0%} as they are, by {swap.exchanged:.0%} exchanged"
             )
             yield Finding("fail", "columns", text)
-    observed = _observed_motion(episode)
+    observed = observed_motion(episode, episode.measured)
     if observed is not None and (swap := swapped_columns(*observed)):
         text = f"columns {swap.first} and {swap.second} of the measured action are each other's in the observations"
         yield Finding("fail", "columns", text)
@@ -164,7 +164,7 @@ def alignment(episode: Episode, measures: Measures, config: CheckConfig) -> Iter
             yield Finding("fail", "alignment", f"{what.format(-lag)}: rows are shifted")
     if measures.lag is not None and measures.lag >= config.lag_warn_ticks:
         yield Finding("warn", "alignment", f"motion follows what was sent {measures.lag:.0f} ticks late")
-    observed = _observed_motion(episode)
+    observed = None if was_not_measured(episode) else observed_motion(episode, episode.measured)
     if observed is not None:
         scale = max(float(np.max(np.abs(observed[1]))), 1e-6)
         shift = lag_of(observed[0] / scale, observed[1] / scale, most=3)
@@ -177,7 +177,7 @@ def alignment(episode: Episode, measures: Measures, config: CheckConfig) -> Iter
 def _offset(episode: Episode, config: CheckConfig) -> Iterator[Finding]:
     """Joint readings agree with an action channel that tells joint positions (`joint_position` spaces only)."""
     spec = episode.info.action_spec
-    if spec.name != "joint_position" or "joint_position" not in episode.observations:
+    if spec.name != "joint_position" or "joint_position" not in episode.observations or was_not_measured(episode):
         return
     index = [i for i, label in enumerate(spec.labels) if label != "gripper"]
     after = whole(episode, "joint_position")[1:]
@@ -198,26 +198,6 @@ def _told_velocity(episode: Episode) -> Vector | None:
     if velocity.ndim != 2 or velocity.shape != whole(episode, "joint_position").shape:
         return None
     return np.asarray(0.5 * (velocity[:-1] + velocity[1:]))
-
-
-def _observed_motion(episode: Episode) -> tuple[Vector, Vector] | None:
-    """(measured channel, motion in the observations), both (N, D) in units of the action; None where not comparable."""
-    spec = episode.info.action_spec
-    if spec.name == "tool_delta" and "tool_position" in episode.observations:
-        axes = [label for label in ("x", "y", "z") if label in spec.labels]
-        seen = np.diff(whole(episode, "tool_position"), axis=0)[:, ["xyz".index(axis) for axis in axes]]
-        channel = episode.measured[:, [spec.labels.index(axis) for axis in axes]]
-    elif spec.name.startswith("joint_") and "joint_position" in episode.observations:
-        seen = np.diff(whole(episode, "joint_position"), axis=0)
-        index = [i for i, label in enumerate(spec.labels) if label != "gripper"]
-        channel = episode.measured[:, index]
-        if spec.name == "joint_velocity":
-            seen = seen * episode.info.rate_hz
-        elif spec.name == "joint_position":
-            channel, seen = np.diff(channel, axis=0), seen[1:]
-    else:
-        return None
-    return (np.asarray(channel), seen) if channel.shape == seen.shape and channel.size else None
 
 
 MOTION_CHECKS: tuple[Check, ...] = (frozen_readings, frozen_cameras, bounds, jumps, columns, alignment)

@@ -127,7 +127,7 @@ def measure(episode: Episode, config: CheckConfig, rows: int = 32) -> Measures:
         pause_step=pause_step,
         at_bound=float(np.mean(_at_bound(episode))),
         altered=float(np.mean(np.any(np.abs(asked - sent) > 0.2, axis=1))),
-        lag=lag_of(sent, moved),
+        lag=_lag(episode, sent, moved),
         asked_lag=lag_of(asked, sent),
         jerk=_jerk(joints, declared_s),
         path=float(np.sum(np.linalg.norm(moved, axis=1))),
@@ -158,6 +158,42 @@ def motion(episode: Episode, channel: NDArray[np.floating]) -> Vector:
         # a step of a tenth of a radian is as large as those of joint_delta
         return np.diff(values, axis=0, prepend=values[:1]) / 0.1
     return np.asarray(values / scale)
+
+
+def was_not_measured(episode: Episode) -> bool:
+    """Whether the measured channel only repeats what was requested, as in imports from tools that have one channel."""
+    same = np.array_equal(episode.measured, episode.sent) and np.array_equal(episode.sent, episode.requested)
+    return bool(same)
+
+
+def observed_motion(episode: Episode, channel: NDArray[np.floating]) -> tuple[Vector, Vector] | None:
+    """(an action channel, what the observations moved): (K, D) each, in units of the action. None if not comparable."""
+    spec = episode.info.action_spec
+    if spec.name == "tool_delta" and "tool_position" in episode.observations:
+        axes = [label for label in ("x", "y", "z") if label in spec.labels]
+        seen = np.diff(whole(episode, "tool_position"), axis=0)[:, ["xyz".index(axis) for axis in axes]]
+        told = channel[:, [spec.labels.index(axis) for axis in axes]]
+    elif spec.name.startswith("joint_") and "joint_position" in episode.observations:
+        seen = np.diff(whole(episode, "joint_position"), axis=0)
+        told = channel[:, [i for i, label in enumerate(spec.labels) if label != "gripper"]]
+        if spec.name == "joint_velocity":
+            seen = seen * episode.info.rate_hz
+        elif spec.name == "joint_position":
+            told, seen = np.diff(told, axis=0), seen[1:]
+    else:
+        return None
+    return (np.asarray(told, np.float64), seen) if told.shape == seen.shape and told.size else None
+
+
+def _lag(episode: Episode, sent: Vector, moved: Vector) -> float | None:
+    """Ticks by which motion follows what was sent; where motion was not measured, the observations tell it."""
+    if not was_not_measured(episode):
+        return lag_of(sent, moved)
+    observed = observed_motion(episode, episode.sent)
+    if observed is None:
+        return None
+    scale = max(float(np.max(np.abs(observed[1]))), 1e-6)
+    return lag_of(observed[0] / scale, observed[1] / scale)
 
 
 def periods(episode: Episode) -> Vector:

@@ -285,6 +285,24 @@ def test_a_channel_shifted_in_all_episodes_is_found(tmp_path: Path) -> None:
     assert all("alignment" in {finding.check for finding in verdict.findings} for verdict in report.episodes)
 
 
+def one_channel(e: Episode, lag: int) -> Episode:
+    """As imported from a tool that keeps joint targets and nothing else of the actions; the arm follows late."""
+    joints = planted.whole(e, "joint_position")[1:].astype(np.float64)
+    targets = np.concatenate([joints[lag:], np.repeat(joints[-1:], lag, axis=0)]) + np.deg2rad(4.0)
+    spec = dataclasses.replace(SPEC, name="joint_position", low=(-9.0, -9.0), high=(9.0, 9.0))
+    absolute = dataclasses.replace(e.info, action_spec=spec)
+    return dataclasses.replace(e, info=absolute, requested=targets, sent=targets, measured=targets)
+
+
+def test_what_was_never_measured_is_not_held_against_an_import(tmp_path: Path) -> None:
+    """Its arm sags and follows two ticks late, in every episode; one that does not is odd."""
+    takes = [one_channel(make_episode(60 + seed, seed=seed), 2) for seed in range(COUNT)]
+    judged = [judge(f"e{i}", Path("x"), e, CONFIG, ROWS) for i, e in enumerate(takes)]
+    assert [verdict.findings for verdict in compared(judged, CONFIG)] == [()] * COUNT
+    odd = judge("odd", Path("x"), one_channel(make_episode(70, seed=50), 1), CONFIG, ROWS)
+    assert [f.check for f in compared([*judged, odd], CONFIG)[-1].findings] == ["alignment"]
+
+
 def test_a_delay_that_was_drawn_is_no_shift(tmp_path: Path) -> None:
     dataset = Dataset.create(tmp_path / "demos", robot="two_joint", task="reach")
     for seed in range(7):
