@@ -45,5 +45,5 @@ def test_every_step_counts_when_idle_ones_are_kept() -> None:
 
 
 def test_impossible_settings() -> None:
-    with pytest.raises(InputError, match="must not be negative, got 0.02 and -1"):
+    with pytest.raises(InputError, match=r"must not be negative, got 0\.02 and -1"):
         StepConfig(keep_around_gripper=-1)
