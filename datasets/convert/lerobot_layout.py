@@ -50,7 +50,7 @@ class LeRobotExport:
     images: Literal["video", "frames"] = "video"
     """video: MP4, small and lossy, what LeRobot makes itself. frames: PNG in the tables, without loss."""
     codec: Codec = "h264"
-    """Of videos: h264 opens everywhere, av1 is smaller and slower."""
+    """Of videos: h264 opens everywhere, av1 is what LeRobot makes itself."""
     quality: int = 18
     """Of videos: constant rate factor from 0 to 50, lower is better and larger."""
     instruction: str = ""

@@ -162,7 +162,7 @@ def _png(frame: NDArray[np.uint8]) -> bytes:
     from PIL import Image
 
     packed = io.BytesIO()
-    Image.fromarray(frame).save(packed, format="PNG", compress_level=6)
+    Image.fromarray(frame).save(packed, format="PNG", compress_level=1)
     return packed.getvalue()
 
 

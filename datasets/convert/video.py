@@ -7,6 +7,7 @@ make the decoder open another one, or a network address.
 from __future__ import annotations
 
 import contextlib
+import os
 from collections.abc import Iterator, Sequence
 from fractions import Fraction
 from pathlib import Path
@@ -22,7 +23,7 @@ Codec = Literal["h264", "av1"]
 _ENCODERS: dict[Codec, tuple[str, dict[str, str]]] = {
     # No frames that refer to later ones: times then begin at 0, as readers that compute an index from a time expect.
     "h264": ("libx264", {"bf": "0", "preset": "veryfast"}),
-    "av1": ("libsvtav1", {"preset": "10", "svtav1-params": "pred-struct=1"}),
+    "av1": ("libsvtav1", {"preset": "8", "svtav1-params": "pred-struct=1"}),
 }
 _KEY_FRAME_EVERY = 2
 """A random frame is then at most one frame away from one that stands alone; LeRobot chose the same."""
@@ -40,7 +41,7 @@ class VideoWriter:
             height: of every frame, pixels, even.
             width: of every frame, pixels, even.
             rate_hz: frames per second.
-            codec: h264 opens everywhere; av1 is smaller and slower.
+            codec: h264 opens everywhere; av1 is what LeRobot makes itself.
             quality: constant rate factor, lower is better and larger.
 
         Raises:
@@ -53,6 +54,7 @@ class VideoWriter:
                 f"Frames of {height}x{width} cannot become a video, which needs an even height and width; "
                 'choose images="frames".'
             )
+        os.environ.setdefault("SVT_LOG", "1")  # else the encoder of AV1 prints a page about itself
         name, options = _ENCODERS[codec]
         rate = Fraction(rate_hz).limit_denominator(_FINEST_RATE)
         self._container = av.open(str(path), "w", format="mp4")
