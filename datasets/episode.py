@@ -347,23 +347,31 @@ def read_episode(path: Path, *, verify: bool = True, images: bool = True, stream
     """
     info = read_summary(path, verify=verify).info
     with open_hdf5(path, "episode file") as file:
-        group = subgroup(file, GROUP)
-        observed, final = subgroup(group, "obs"), subgroup(group, "final_obs")
-        keys = [key for key in members(observed) if images or not is_image(key)]
-        ages = subgroup(group, "age") if "age" in group else {}
-        return Episode(
-            info=info,
-            observations={key: _read_observation(observed, key) for key in keys},
-            final_observation={key: read(final, key) for key in keys},
-            requested=read(group, "action/requested"),
-            sent=read(group, "action/sent"),
-            measured=read(group, "action/measured"),
-            rewards=read(group, "rewards"),
-            tick_ns=read(group, "stamps/tick"),
-            ages_s={key: read(ages, key) for key in ages if key in keys},
-            states=read(group, "states"),
-            streams=_read_streams(group) if streams else {},
-        )
+        return episode_in(subgroup(file, GROUP), info, images=images, streams=streams)
+
+
+def episode_in(group: h5py.Group, info: EpisodeInfo, *, images: bool = True, streams: bool = True) -> Episode:
+    """The episode that a group in an open file holds; arguments as in `read_episode`.
+
+    Raises:
+        DatasetError: something is missing or is not what it should be.
+    """
+    observed, final = subgroup(group, "obs"), subgroup(group, "final_obs")
+    keys = [key for key in members(observed) if images or not is_image(key)]
+    ages = subgroup(group, "age") if "age" in group else {}
+    return Episode(
+        info=info,
+        observations={key: _read_observation(observed, key) for key in keys},
+        final_observation={key: read(final, key) for key in keys},
+        requested=read(group, "action/requested"),
+        sent=read(group, "action/sent"),
+        measured=read(group, "action/measured"),
+        rewards=read(group, "rewards"),
+        tick_ns=read(group, "stamps/tick"),
+        ages_s={key: read(ages, key) for key in ages if key in keys},
+        states=read(group, "states"),
+        streams=_read_streams(group) if streams else {},
+    )
 
 
 def _read_observation(observed: h5py.Group, key: str) -> Array:

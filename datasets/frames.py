@@ -12,7 +12,7 @@ from typing import Any
 
 import h5py
 import numpy as np
-from isal import isal_zlib
+from isal import igzip_lib, isal_zlib
 from numpy.typing import NDArray
 
 from understudy.errors import DatasetError
@@ -40,7 +40,7 @@ def unpack_frame(chunk: bytes, shape: tuple[int, ...]) -> Frames:
     size = int(np.prod(shape))
     try:
         values = isal_zlib.decompressobj().decompress(chunk, size + 1)
-    except isal_zlib.error as error:
+    except igzip_lib.IsalError as error:
         raise DatasetError(f"A camera frame cannot be unpacked ({error}).") from error
     if len(values) != size:
         found = "more" if len(values) > size else f"{len(values)} bytes"

@@ -188,7 +188,7 @@ def _linked_id(data: h5py.Group, name: str) -> str:
         file, place = data.id.links.get_val(name.encode())
     except (TypeError, ValueError, RuntimeError) as error:
         raise DatasetError(f"/data/{name} is no link to an episode file.") from error
-    id = file.decode().removeprefix("episodes/").removesuffix(".hdf5")
+    id: str = file.decode().removeprefix("episodes/").removesuffix(".hdf5")
     if file.decode() != _LINK.format(id) or Path(id).name != id or place.decode() != f"/{GROUP}":
         raise DatasetError(f"/data/{name} links to {file.decode()!r}, which is no episode of this dataset.")
     return id

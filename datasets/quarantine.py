@@ -155,7 +155,7 @@ def perform(job: str, arguments: Mapping[str, Any], report: Report) -> dict[str,
     except MemoryError:
         return {"error": f"{arguments.get('path')}: reading it takes more memory than allowed.", "kind": "DatasetError"}
     except UnderstudyError as error:
-        kind = next(name for name, known in _ERRORS.items() if isinstance(error, known))
+        kind = next(name for name in _ERRORS if isinstance(error, _ERRORS[name]))
         return {"error": str(error), "kind": kind}
 
 

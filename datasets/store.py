@@ -475,8 +475,8 @@ class Dataset:
             lock = LiveLock(file)
             if not writable or lock.acquire():  # where nothing can be written, nobody records
                 with contextlib.suppress(DatasetError, OSError):
-                    if is_complete(file) and read_summary(file):
-                        found.append(file.stem)
+                    if is_complete(file):
+                        found.append(read_summary(file).id)
                 lock.release()
         return tuple(found)
 

@@ -184,7 +184,7 @@ class EpisodeWriter:
         self._last_ns = step.tick_ns
 
     def _own(self, step: Step) -> _Handed:
-        """What a step consists of: its numbers copied, so that nobody else can change them, its frames only if need be."""
+        """What a step consists of: its numbers copied, so that nobody can change them, its frames if need be."""
         seen = step.next_observation
         try:
             observed = {key: seen[key].copy() for key in self._numbers}
@@ -316,7 +316,7 @@ def _owned(frame: Array) -> Array:
 
     Whoever writes into a frame after handing it over is told by numpy, instead of spoiling a recording.
     """
-    if not isinstance(frame, np.ndarray) or frame.dtype != np.uint8 or not _alone(frame):
+    if frame.dtype != np.uint8 or not _alone(frame):
         frame = np.array(frame, np.uint8)
     frame.flags.writeable = False
     return frame

@@ -1,4 +1,4 @@
-"""Other people's libraries, each in an environment of its own (`make peers`), for tests that let them read our files."""
+"""Other people's libraries, each in an environment of its own (`make peers`), to let them read our files."""
 
 from __future__ import annotations
 

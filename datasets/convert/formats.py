@@ -10,8 +10,8 @@ and a frozen dataclass of options for each. Nothing is dropped or made up in sil
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 
 from understudy.datasets.episode import Episode
 
@@ -28,3 +28,5 @@ class Foreign:
     """One in memory at a time; raises DatasetError, naming the file, on the first that cannot be read."""
     notes: tuple[str, ...]
     """A sentence for each thing that was not there and what stands in its place, and for each that is left out."""
+    splits: Mapping[str, Sequence[int]] = field(default_factory=dict)
+    """Split name -> numbers of its episodes, counted from 0 in the order they come."""

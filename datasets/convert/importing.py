@@ -113,14 +113,10 @@ def import_here(arguments: Mapping[str, Any], report: Report) -> dict[str, Any]:
     foreign = cast("Foreign", module.read(path, config))
     ids: list[str] = []
     failure = ""
-    origin = f"imported from {path.name} ({arguments['format']})"
     try:
         for episode in foreign.episodes:
             dataset = Dataset.open_or_create(out, robot=foreign.robot, task=foreign.task)
-            came_from = episode.info.provenance or origin
-            ids.append(
-                dataset.add(dataclasses.replace(episode, info=dataclasses.replace(episode.info, provenance=came_from)))
-            )
+            ids.append(dataset.add(episode))
             report({"done": len(ids), "count": foreign.count})
     except UnderstudyError as error:
         if not ids:
@@ -128,7 +124,17 @@ def import_here(arguments: Mapping[str, Any], report: Report) -> dict[str, Any]:
         failure = str(error)
     if not ids:
         raise DatasetError(f"{path} holds no episodes.")
+    _add_to_splits(out, foreign, ids)
     return {"ids": ids, "notes": list(foreign.notes), "failure": failure}
+
+
+def _add_to_splits(out: Path, foreign: Foreign, ids: Sequence[str]) -> None:
+    """Let the new episodes belong to the splits that they belonged to where they came from."""
+    dataset = Dataset.open(out)
+    present = dataset.splits()
+    for name, numbers in foreign.splits.items():
+        if name.isidentifier() and name.isascii():
+            dataset.name_split(name, (*present.get(name, ()), *(ids[k] for k in numbers if k < len(ids))))
 
 
 def export_dataset(dataset: Dataset, ids: Sequence[str], format: str, out: Path, config: Any = None) -> tuple[str, ...]:

@@ -20,10 +20,8 @@ from understudy.datasets.convert.formats import Foreign
 from understudy.datasets.convert.incoming import inside, parse_json, plain_text, require_rate
 from understudy.datasets.convert.outgoing import copy_frames, fresh, one_layout
 from understudy.datasets.convert.robosuite import Meaning, foreign_episode, meaning_of
-from understudy.datasets.episode import GROUP, Episode, Stream, read_info, read_summary
-from understudy.datasets.frames import read_frames
-from understudy.datasets.hdf5 import array, attribute, members, open_hdf5, subgroup
-from understudy.datasets.hdf5 import read as read_array
+from understudy.datasets.episode import GROUP, Episode, episode_in, read_info, read_summary
+from understudy.datasets.hdf5 import attribute, members, open_hdf5, read_texts, subgroup
 from understudy.datasets.index import INDEX, env_args
 from understudy.datasets.schema import SCHEMA_VERSION, is_image
 from understudy.datasets.store import Dataset
@@ -142,10 +140,8 @@ def read(path: Path, config: RobomimicImport) -> Foreign:
         else:
             info = read_info(subgroup(data, demos[0]), path)
             robot, task = info.robot, info.task
-        if "mask" in file:
-            splits = ", ".join(members(subgroup(file, "mask")))
-            notes.append(f"Its splits ({splits}) are not taken over; split the dataset again.")
-    return Foreign(robot, task, len(demos), _episodes(path, demos, meaning), tuple(notes))
+        splits = _splits(file, demos)
+    return Foreign(robot, task, len(demos), _episodes(path, demos, meaning), tuple(notes), splits)
 
 
 def _episodes(path: Path, demos: Sequence[str], meaning: Meaning | None) -> Iterator[Episode]:
@@ -155,7 +151,7 @@ def _episodes(path: Path, demos: Sequence[str], meaning: Meaning | None) -> Iter
             demo = subgroup(data, name)
             with inside(f"{path}: /data/{name}"):
                 if _is_ours(demo):
-                    yield _our_episode(demo, path)
+                    yield episode_in(demo, read_info(demo, path))
                 elif meaning is None:
                     raise DatasetError("the file was changed while it was read.")
                 else:
@@ -177,23 +173,11 @@ def _is_ours(demo: h5py.Group) -> bool:
     return "info" in demo.attrs and "schema_version" in demo.attrs
 
 
-def _our_episode(demo: h5py.Group, path: Path) -> Episode:
-    """What `write` wrote."""
-    observed, final = subgroup(demo, "obs"), subgroup(demo, "final_obs")
-    ages = subgroup(demo, "age") if "age" in demo else {}
-    streams = subgroup(demo, "streams") if "streams" in demo else {}
-    return Episode(
-        info=read_info(demo, path),
-        observations={key: read_frames(array(observed, key)) for key in members(observed)},
-        final_observation={key: read_array(final, key) for key in members(final)},
-        requested=read_array(demo, "action/requested"),
-        sent=read_array(demo, "action/sent"),
-        measured=read_array(demo, "action/measured"),
-        rewards=read_array(demo, "rewards"),
-        tick_ns=read_array(demo, "stamps/tick"),
-        ages_s={key: read_array(ages, key) for key in ages},
-        states=read_array(demo, "states"),
-        streams={
-            name: Stream(read_array(streams, f"{name}/stamp"), read_array(streams, f"{name}/value")) for name in streams
-        },
-    )
+def _splits(file: h5py.File, demos: Sequence[str]) -> dict[str, tuple[int, ...]]:
+    """Split name -> numbers of its episodes."""
+    if "mask" not in file:
+        return {}
+    masks, numbers = subgroup(file, "mask"), {name: number for number, name in enumerate(demos)}
+    return {
+        split: tuple(numbers[demo] for demo in read_texts(masks, split) if demo in numbers) for split in members(masks)
+    }

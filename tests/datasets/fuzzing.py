@@ -260,7 +260,7 @@ def change_part(file: h5py.File, name: str, damage: Damage) -> None:
             holder.attrs[key] = values[damage.number % len(values)]
         return
     shape = part.shape if isinstance(part, h5py.Dataset) else None
-    values = part[()] if shape else None
+    values = part[()] if shape and part.nbytes < 1 << 20 else None  # an earlier damage may have made it huge
     del file[name]
     if damage.kind == "part odd":
         file[name] = odd[damage.number % len(odd)]
@@ -320,6 +320,7 @@ def outcome_of(read: Callable[[Path], None], path: Path, folder: Path) -> tuple[
 
 def main(name: str, cases: int, seed: int) -> None:
     counts: Counter[str] = Counter()
+    resource.setrlimit(resource.RLIMIT_AS, (2 * MEMORY, 2 * MEMORY))
     with tempfile.TemporaryDirectory(prefix="fuzz-", dir="/dev/shm" if Path("/dev/shm").is_dir() else None) as scratch:
         folder = Path(scratch)
         pristine = sample(name, folder)

@@ -12,6 +12,7 @@ import pytest
 from peers_support import peer_python
 
 from understudy.benchmarks.loader import COMPARED, LoaderBench
+from understudy.benchmarks.store import StoreBench
 from understudy.cli.bench import report
 from understudy.cli.main import main
 from understudy.errors import InputError
@@ -64,3 +65,16 @@ def test_the_benchmark_of_windows_runs_beside_the_real_robomimic() -> None:
     for row in tables["ours over robomimic's"]:
         assert row["least"] <= row["ratio, median"] <= row["most"]
     assert any("round 2 of 2" in word for word in words)
+
+
+def test_the_store_benchmark_measures_what_it_says(tmp_path: Path) -> None:
+    """In little: the tables are whole, no step is lost, and packing gives every frame back (or it would raise)."""
+    tables = StoreBench(seconds=0.5, episodes=30, saves=2).run()
+    ours, swmr = tables["handover"]
+    assert ours["steps"] == 15
+    assert ours["lost"] == 0
+    assert 0 < ours["p50 us"] <= ours["p99 us"] <= ours["max us"]
+    assert swmr["p50 us"] > 0
+    assert [row["episodes in the dataset"] for row in tables["saving"]] == [1, 30]
+    assert all(row["raw : packed"] >= 0.9 for row in tables["packing"])
+    assert len(tables["packing"]) == 10

@@ -82,6 +82,7 @@ COMMANDS: dict[tuple[str, ...], Command] = {
     ("sim-arm",): Command("understudy.cli.sim_arm", "SimArm", "a simulated arm behind the topics of a real driver"),
     ("deploy",): Command("understudy.cli.deploy", "Deploy", "run a skill on an arm over ROS 2"),
     ("bench", "loader"): Command("understudy.cli.bench", "BenchLoader", "training windows, beside robomimic's"),
+    ("bench", "store"): Command("understudy.cli.bench", "BenchStore", "recording and saving, at any size of a dataset"),
     ("doctor",): Command("understudy.cli.doctor", "Doctor", "what works on this machine, and what is missing"),
 }
 """Every command, in the order of a day's work; the key is what the user types."""
