@@ -277,7 +277,7 @@ def scene(shift: int, height: int = 480, width: int = 640) -> Frame:
         image[(x > left) & (x < left + side) & (y > top) & (y < top + side)] = colour
     arm = np.abs((y - 60) - 0.7 * (x - 260 - 9 * shift)) < 22
     image[arm & (y < 360)] = (225, 225, 228)
-    return np.clip(image * light[..., None], 0, 255).astype(np.uint8)
+    return np.asarray(np.clip(image * light[..., None], 0, 255), np.uint8)
 
 
 def noisy(frame: Frame, rng: np.random.Generator, sigma: float = 2.0) -> Frame:

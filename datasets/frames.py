@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from understudy.errors import DatasetError
 
 LEVEL = 1
+_UNPACKING_FAILED: Any = igzip_lib.IsalError  # which its own types call an instance
 Frames = NDArray[np.uint8]
 
 
@@ -40,7 +41,7 @@ def unpack_frame(chunk: bytes, shape: tuple[int, ...]) -> Frames:
     size = int(np.prod(shape))
     try:
         values = isal_zlib.decompressobj().decompress(chunk, size + 1)
-    except igzip_lib.IsalError as error:
+    except _UNPACKING_FAILED as error:
         raise DatasetError(f"A camera frame cannot be unpacked ({error}).") from error
     if len(values) != size:
         found = "more" if len(values) > size else f"{len(values)} bytes"

@@ -38,7 +38,11 @@ MEMORY_BYTES = 8 << 30
 """Address space of the child."""
 STALL_S = 60.0
 """A child that has reported nothing for this long is ended."""
-_ERRORS = {"DatasetError": DatasetError, "InputError": InputError, "UnderstudyError": UnderstudyError}
+_ERRORS: Mapping[str, type[Exception]] = {
+    "DatasetError": DatasetError,
+    "InputError": InputError,
+    "UnderstudyError": UnderstudyError,
+}
 _LINE = 1 << 20
 
 
