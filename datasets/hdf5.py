@@ -150,11 +150,15 @@ def _inside(parent: h5py.Group, name: str) -> h5py.Group | h5py.Dataset:
     """Walk to `name` over names that are really in the file: soft and external links are refused."""
     here: Any = parent
     for part in name.split("/"):
-        if not isinstance(here, h5py.Group) or part not in here:
+        if not isinstance(here, h5py.Group):
             raise DatasetError(f"{_full(parent, name)} is not in the file.")
-        link = here.get(part, getlink=True)
-        if not isinstance(link, h5py.HardLink):
-            kind = "another file" if isinstance(link, h5py.ExternalLink) else "another place"
+        try:
+            # Low-level on purpose: a third of the time of `in` and `get(getlink=True)`, and it is asked for every array.
+            link = here.id.links.get_info(part.encode()).type
+        except (KeyError, RuntimeError) as error:
+            raise DatasetError(f"{_full(parent, name)} is not in the file.") from error
+        if link != h5py.h5l.TYPE_HARD:
+            kind = "another file" if link == h5py.h5l.TYPE_EXTERNAL else "another place"
             raise DatasetError(f"{_full(parent, name)} is a link to {kind}; links are not followed.")
         here = here[part]
     return here

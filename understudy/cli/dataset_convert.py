@@ -6,6 +6,7 @@ This module owns options and sentences; formats are in `datasets/convert/`.
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import json
 import sys
 from collections.abc import Callable, Iterator
@@ -24,6 +25,7 @@ from understudy.datasets.convert.minari import MinariExport, MinariImport
 from understudy.datasets.convert.robomimic import RobomimicExport, RobomimicImport
 from understudy.datasets.convert.rosbag2 import Rosbag2Export, Rosbag2Import
 from understudy.datasets.store import Dataset
+from understudy.envs.arms.robot import load_robot
 from understudy.errors import InputError
 
 __all__ = ["DatasetDescribeBag", "DatasetExport", "DatasetImport", "DatasetPack"]
@@ -112,7 +114,8 @@ class DatasetExport:
     def run(self) -> int:
         dataset = Dataset.open(self.directory)
         ids = dataset.select(self.where, self.split)
-        losses = export_dataset(dataset, ids, _name_of(self.format, 1), self.out, self.format)
+        options = _with_joint_names(self.format, dataset)
+        losses = export_dataset(dataset, ids, _name_of(self.format, 1), self.out, options)
         if self.json:
             print(json.dumps({"out": str(self.out), "episodes": len(ids), "losses": losses}, indent=2))
         else:
@@ -159,6 +162,17 @@ class DatasetDescribeBag:
     def run(self) -> int:
         print(describe_bag(self.path))
         return 0
+
+
+def _with_joint_names(options: Any, dataset: Dataset) -> Any:
+    """A bag calls joints as the robot does, where the robot is one that we know."""
+    if not isinstance(options, Rosbag2Export) or options.joint_names:
+        return options
+    try:
+        joints = load_robot(dataset.robot).joints
+    except InputError:
+        return options  # joints are numbered then, and the notes say so
+    return dataclasses.replace(options, joint_names=tuple(joint.name for joint in joints))
 
 
 def _name_of(options: object, index: int) -> str:
