@@ -200,7 +200,10 @@ class TestBadInput:
     def test_index_that_is_not_hdf5(self, tmp_path: Path) -> None:
         make_dataset(tmp_path / "demos", 1)
         (tmp_path / "demos" / INDEX).write_text("hello")
-        with pytest.raises(DatasetError, match=r"dataset.hdf5 is damaged: it does not begin with a seal. The episodes beside it are untouched"):
+        with pytest.raises(
+            DatasetError,
+            match=r"dataset.hdf5 is damaged: it does not begin with a seal. The episodes beside it are untouched",
+        ):
             Dataset.open(tmp_path / "demos")
 
     def test_split_that_leaves_nothing(self, tmp_path: Path) -> None:
