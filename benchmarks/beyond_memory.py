@@ -17,15 +17,15 @@ from typing import Any
 
 import numpy as np
 
-from understudy.datasets.batches import BatchConfig, Batches
+from understudy.datasets.batching.batches import BatchConfig, Batches
+from understudy.datasets.batching.mapped_source import MappedSource
+from understudy.datasets.batching.memory_source import MemorySource
+from understudy.datasets.batching.normalisation import normalisation_of
+from understudy.datasets.batching.steps import StepConfig
+from understudy.datasets.batching.windows import WindowConfig
 from understudy.datasets.episode import Episode
-from understudy.datasets.mapped_source import MappedSource
-from understudy.datasets.memory_source import MemorySource
-from understudy.datasets.normalisation import normalisation_of
 from understudy.datasets.schema import ActionSpec, EpisodeInfo
-from understudy.datasets.steps import StepConfig
 from understudy.datasets.store import Dataset
-from understudy.datasets.windows import WindowConfig
 from understudy.errors import UnderstudyError
 
 Row = dict[str, Any]

@@ -22,15 +22,15 @@ from typing import Any
 import numpy as np
 
 from understudy.benchmarks import beyond_memory
-from understudy.datasets.batches import BatchConfig, Batches
+from understudy.datasets.batching.batches import BatchConfig, Batches
+from understudy.datasets.batching.episode_files import FileLimits
+from understudy.datasets.batching.mapped_source import MappedSource
+from understudy.datasets.batching.memory_source import MemorySource
+from understudy.datasets.batching.steps import StepConfig
+from understudy.datasets.batching.windows import WindowConfig, WindowSource
 from understudy.datasets.episode import Episode
-from understudy.datasets.episode_files import FileLimits
-from understudy.datasets.mapped_source import MappedSource
-from understudy.datasets.memory_source import MemorySource
 from understudy.datasets.schema import ActionSpec, EpisodeInfo
-from understudy.datasets.steps import StepConfig
 from understudy.datasets.store import Dataset
-from understudy.datasets.windows import WindowConfig, WindowSource
 from understudy.errors import InputError, UnderstudyError
 
 Row = dict[str, Any]

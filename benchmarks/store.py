@@ -28,9 +28,9 @@ from numpy.typing import NDArray
 
 from understudy.datasets.episode import Episode, write_episode
 from understudy.datasets.frames import frame_storage
+from understudy.datasets.live_file import Step
 from understudy.datasets.schema import ActionSpec, EpisodeInfo
 from understudy.datasets.store import Dataset, new_id
-from understudy.datasets.writer import Step
 
 Frame = NDArray[np.uint8]
 Row = dict[str, Any]

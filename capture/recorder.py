@@ -17,9 +17,9 @@ from numpy.typing import NDArray
 from understudy import __version__
 from understudy.datasets.align import Aligned
 from understudy.datasets.episode import Stream
+from understudy.datasets.live_file import Step
 from understudy.datasets.schema import ActionSpec, EpisodeInfo
 from understudy.datasets.store import Dataset
-from understudy.datasets.writer import Step
 
 Vector = NDArray[np.float64]
 

@@ -21,9 +21,9 @@ from numpy.typing import NDArray
 
 from understudy.capture.recorder import EpisodeRecorder, Motion, new_info
 from understudy.datasets.align import Aligned
+from understudy.datasets.episode import Stream
 from understudy.datasets.schema import ActionSpec, EpisodeInfo, is_image
 from understudy.datasets.store import Dataset
-from understudy.datasets.episode import Stream
 from understudy.envs.arms.arm import Command, Observation, Start
 from understudy.envs.arms.clock import Clock
 from understudy.envs.arms.robot import RobotDescription

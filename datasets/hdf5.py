@@ -153,7 +153,7 @@ def _inside(parent: h5py.Group, name: str) -> h5py.Group | h5py.Dataset:
         if not isinstance(here, h5py.Group):
             raise DatasetError(f"{_full(parent, name)} is not in the file.")
         try:
-            # Low-level on purpose: a third of the time of `in` and `get(getlink=True)`, and it is asked for every array.
+            # Low-level on purpose: a third of the time of `in` and `get(getlink=True)`, and asked for every array.
             link = here.id.links.get_info(part.encode()).type
         except (KeyError, RuntimeError) as error:
             raise DatasetError(f"{_full(parent, name)} is not in the file.") from error

@@ -22,11 +22,11 @@ from typing import Any
 import h5py
 import numpy as np
 
+from understudy.datasets.disk import require_space, sync
 from understudy.datasets.episode import GROUP, Summary
 from understudy.datasets.hdf5 import attribute, members, open_hdf5, read_texts, subgroup
 from understudy.datasets.schema import SCHEMA_VERSION
-from understudy.datasets.seal import SMALLEST_BLOCK, read_seal, sync, verify_seal, write_seal
-from understudy.datasets.writer import require_space
+from understudy.datasets.seal import SMALLEST_BLOCK, read_seal, verify_seal, write_seal
 from understudy.errors import DatasetError
 
 INDEX = "dataset.hdf5"

@@ -11,10 +11,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from understudy.datasets.disk import LiveLock, require_space
 from understudy.datasets.episode import Summary, read_summary
 from understudy.datasets.store import Dataset, new_id
 from understudy.datasets.where import Where
-from understudy.datasets.writer import LiveLock, require_space
 from understudy.errors import DatasetError
 
 _COMMIT_EVERY = 200

@@ -14,10 +14,11 @@ from typing import Any
 
 import h5py
 
+from understudy.datasets.disk import LiveLock, require_space
 from understudy.datasets.episode import GROUP
+from understudy.datasets.live_file import EmptyRecording, finalise, is_complete
 from understudy.datasets.quarantine import Report, run_quarantined
 from understudy.datasets.schema import EpisodeInfo
-from understudy.datasets.writer import EmptyRecording, LiveLock, finalise, is_complete, require_space
 from understudy.errors import DatasetError
 
 

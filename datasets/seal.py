@@ -101,13 +101,16 @@ def verify_seal(path: Path, remedy: str = EPISODE_REMEDY) -> Seal:
     Raises:
         DatasetError: the file does not exist, has no seal, was cut, or was altered; names it.
     """
-    seal = read_seal(path, remedy)
-    size = path.stat().st_size - seal.block
-    if size != seal.body_bytes:
-        what = "cut short" if size < seal.body_bytes else "longer than it was"
-        raise DatasetError(f"{path} is damaged: {what}, {size} bytes of {seal.body_bytes} behind its seal. {remedy}")
     try:
+        # Opened once: another process may put a new version in its place meanwhile.
         with path.open("rb") as file:
+            seal = _parse(path, file.read(SMALLEST_BLOCK), file, remedy)
+            size = os.fstat(file.fileno()).st_size - seal.block
+            if size != seal.body_bytes:
+                what = "cut short" if size < seal.body_bytes else "longer than it was"
+                raise DatasetError(
+                    f"{path} is damaged: {what}, {size} bytes of {seal.body_bytes} behind its seal. {remedy}"
+                )
             file.seek(seal.block)
             digest, _ = _digest(file)
     except OSError as error:
@@ -154,12 +157,3 @@ def _digest(file: IO[bytes]) -> tuple[str, int]:
         digest.update(part)
         size += len(part)
     return digest.hexdigest(), size
-
-
-def sync(path: Path) -> None:
-    """Have the disk confirm a file's content or a folder's entries."""
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)

@@ -34,6 +34,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from understudy.datasets.disk import LiveLock, open_lock, require_space, sync
 from understudy.datasets.episode import (
     GROUP,
     Episode,
@@ -47,11 +48,11 @@ from understudy.datasets.episode import (
 )
 from understudy.datasets.hdf5 import open_hdf5
 from understudy.datasets.index import INDEX, Index
+from understudy.datasets.live_file import is_complete
 from understudy.datasets.recovery import Recovery, recover_takes, remove_scraps
 from understudy.datasets.schema import EpisodeInfo
-from understudy.datasets.seal import sync
 from understudy.datasets.where import Where
-from understudy.datasets.writer import EpisodeWriter, LiveLock, is_complete, require_space
+from understudy.datasets.writer import EpisodeWriter
 from understudy.errors import DatasetError, InputError, unknown_name
 
 SEEDS = ".seeds"
@@ -542,7 +543,7 @@ class Dataset:
     @contextlib.contextmanager
     def _locked(self) -> Iterator[None]:
         """Hold the dataset's lock; other recorders wait."""
-        with (self.path / ".lock").open("ab") as file:
+        with open_lock(self.path / ".lock") as file:
             fcntl.flock(file, fcntl.LOCK_EX)
             yield
 
@@ -586,7 +587,7 @@ def _claimed(path: Path) -> int:
     """The highest seed that was claimed; a file that a full disk cut short says none."""
     try:
         return int(path.read_text())
-    except (FileNotFoundError, ValueError):
+    except (FileNotFoundError, IsADirectoryError, ValueError):
         return -1
 
 

@@ -29,9 +29,9 @@ from stable_baselines3.common.monitor import Monitor
 from stable_baselines3.common.vec_env import DummyVecEnv
 from torch import Tensor, nn
 
+from understudy.datasets.batching.steps import GRIPPER
+from understudy.datasets.batching.windows import require_alike
 from understudy.datasets.episode import Episode
-from understudy.datasets.steps import GRIPPER
-from understudy.datasets.windows import require_alike
 from understudy.envs.arm_env import ArmEnv
 from understudy.errors import InputError, unknown_name
 from understudy.learners.features import FeatureConfig, plan_features

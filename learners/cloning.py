@@ -2,7 +2,7 @@
 
     loss = sum_k mask[k] |pi(o_t)[k] - a_{t+k}| / (A sum_k mask[k])
 
-Owns the optimisation. Windows come from `datasets/memory_source.py`, the network from `policies.py`.
+Owns the optimisation. Windows come from `datasets/batching/memory_source.py`, the network from `policies.py`.
 """
 
 from __future__ import annotations
@@ -17,13 +17,13 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from understudy.datasets.batching.memory_source import MemorySource
+from understudy.datasets.batching.order import shuffled, split_episodes
+from understudy.datasets.batching.spin import spin
+from understudy.datasets.batching.steps import StepConfig
+from understudy.datasets.batching.windows import WindowConfig, Windows
 from understudy.datasets.episode import Episode
-from understudy.datasets.memory_source import MemorySource
-from understudy.datasets.order import shuffled, split_episodes
 from understudy.datasets.schema import ActionSpec
-from understudy.datasets.spin import spin
-from understudy.datasets.steps import StepConfig
-from understudy.datasets.windows import WindowConfig, Windows
 from understudy.errors import InputError
 from understudy.learners.features import FeatureConfig, plan_features, turns_with_scene
 from understudy.learners.policies import ChunkMLP, ChunkMLPConfig

@@ -1,6 +1,6 @@
 """Batches of windows as torch tensors: a thin adapter, for loops that want a `DataLoader`.
 
-Owns no order and no randomness: a batch is what `datasets/batches.py` says it is, whichever worker process makes it.
+Owns no order and no randomness: a batch is what `datasets/batching/batches.py` says, whichever worker makes it.
 """
 
 from __future__ import annotations
@@ -15,13 +15,13 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
-from understudy.datasets.batches import Batches
-from understudy.datasets.windows import Windows
+from understudy.datasets.batching.batches import Batches
+from understudy.datasets.batching.windows import Windows
 
 
 @dataclass(frozen=True)
 class TensorWindows:
-    """M training windows as tensors; see `datasets/windows.py` for what each is."""
+    """M training windows as tensors; see `datasets/batching/windows.py` for what each is."""
 
     observations: dict[str, Tensor]
     actions: Tensor

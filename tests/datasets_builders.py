@@ -8,9 +8,9 @@ from pathlib import Path
 import numpy as np
 
 from understudy.datasets.episode import Episode, Stream
+from understudy.datasets.live_file import Step
 from understudy.datasets.schema import ActionSpec, EpisodeInfo
 from understudy.datasets.store import Dataset
-from understudy.datasets.writer import Step
 
 RATE_HZ = 20.0
 SPEC = ActionSpec("joint_delta", ("a", "b"), ("rad", "rad"), (-0.1, -0.1), (0.1, 0.1))

@@ -13,7 +13,7 @@ import pytest
 from understudy.capture.devices.scripted import ScriptedDevice
 from understudy.capture.session import Session, SessionConfig
 from understudy.capture.watch import COMMAND, GRIPPER_COMMAND, REQUESTED, WatchConfig, Watcher
-from understudy.datasets.checks import check_dataset
+from understudy.datasets.checking.checks import check_dataset
 from understudy.datasets.episode import Episode
 from understudy.datasets.schema import ActionSpec
 from understudy.datasets.store import Dataset

@@ -266,6 +266,17 @@ def test_recorders_side_by_side_and_a_reader_among_them(tmp_path: Path) -> None:
     assert seen > 0
 
 
+@pytest.mark.parametrize("kind", ["folder", "link"])
+def test_what_stands_in_the_place_of_the_lock_is_named_and_not_followed(tmp_path: Path, kind: str) -> None:
+    dataset = make_dataset(tmp_path / "demos", 1)
+    lock, outside = dataset.path / ".lock", tmp_path / "outside"
+    lock.unlink()
+    lock.mkdir() if kind == "folder" else lock.symlink_to(outside)
+    with pytest.raises(DatasetError, match=rf"\.lock is a {kind}; expected a plain file"):
+        Dataset.open(dataset.path)
+    assert not outside.exists()
+
+
 def test_lock_files_that_a_crash_left_need_nobody(tmp_path: Path) -> None:
     dataset = make_dataset(tmp_path / "demos", 1)
     for name in (".lock", "recording/20260101-000000-abcdef.lock", "recording/stray.lock"):

@@ -248,7 +248,7 @@ def test_a_full_disk_is_met_before_hdf5_meets_it(tmp_path: Path, monkeypatch: py
     writer = dataset.begin(episode.info, {key: values[0] for key, values in episode.observations.items()})
     with monkeypatch.context() as patch:
         usage = type("Usage", (), {"free": 1000})
-        patch.setattr("understudy.datasets.writer.shutil.disk_usage", lambda folder: usage)
+        patch.setattr("understudy.datasets.disk.shutil.disk_usage", lambda folder: usage)
         for step in steps_of(episode)[:20]:
             writer.add(step)
         with pytest.raises(RecordingError, match=r"No space left on device.*Free some space"):

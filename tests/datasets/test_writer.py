@@ -13,8 +13,9 @@ import pytest
 from datasets_builders import info, make_dataset, make_episode, steps_of
 
 from understudy.datasets.episode import Stream, read_episode, write_episode
+from understudy.datasets.live_file import EmptyRecording, Step
 from understudy.datasets.store import Dataset
-from understudy.datasets.writer import EmptyRecording, EpisodeWriter, Step
+from understudy.datasets.writer import EpisodeWriter
 from understudy.errors import RecordingError
 
 

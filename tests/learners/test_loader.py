@@ -9,11 +9,11 @@ import pytest
 import torch
 from datasets_builders import make_dataset
 
-from understudy.datasets.augmentation import ImageAugmentation
-from understudy.datasets.batches import BatchConfig, Batches
-from understudy.datasets.mapped_source import MappedSource
-from understudy.datasets.steps import StepConfig
-from understudy.datasets.windows import WindowConfig
+from understudy.datasets.batching.augmentation import ImageAugmentation
+from understudy.datasets.batching.batches import BatchConfig, Batches
+from understudy.datasets.batching.mapped_source import MappedSource
+from understudy.datasets.batching.steps import StepConfig
+from understudy.datasets.batching.windows import WindowConfig
 from understudy.learners.loader import TensorWindows, make_loader
 
 

@@ -46,7 +46,7 @@ def test_drop_restore_and_empty_the_trash(demos: Dataset, capsys: pytest.Capture
     assert last in demos.ids
     assert run("dataset", "drop", demos.path) == 2
     assert run("dataset", "drop", demos.path, last, "--where", "success") == 2
-    assert capsys.readouterr().err.count("Name episodes by their ids, or give a condition with --where") == 2
+    assert capsys.readouterr().err.count("Name at least one episode by its id, or give a condition with --where") == 2
     assert run("dataset", "drop", demos.path, last) == 0
     assert run("dataset", "empty-trash", demos.path) == 2
     assert "Delete 1 dropped episodes" in capsys.readouterr().err

@@ -114,7 +114,7 @@ def test_imports_point_one_way(path: PurePosixPath) -> None:
     [
         ("datasets/store.py", "import understudy.envs.arm_env"),
         ("datasets/store.py", "from understudy import envs"),
-        ("datasets/batches.py", "import torch.nn"),
+        ("datasets/batching/batches.py", "import torch.nn"),
         ("envs/arm_env.py", "def late():\n    from understudy.capture.session import Session"),
         ("envs/arms/guard.py", "from ...capture import session"),
         ("envs/arms/guard.py", "import pybullet as p"),

@@ -206,7 +206,7 @@ def chosen(dataset: Dataset, ids: tuple[str, ...], where: str | None) -> tuple[s
         InputError: neither or both were given, or an id is unknown.
     """
     if bool(ids) == (where is not None):
-        raise InputError("Name episodes by their ids, or give a condition with --where.")
+        raise InputError("Name at least one episode by its id, or give a condition with --where (not both).")
     if where is not None:
         return dataset.select(where)
     _require_known("episode", ids, (*dataset.ids, *dataset.recovery.unreadable))

@@ -19,7 +19,7 @@ from rich.progress import Progress
 from rich.table import Table
 
 from understudy.cli.dataset import _open
-from understudy.datasets.checks import LEVELS, Report, as_dict, check_dataset
+from understudy.datasets.checking.checks import LEVELS, Report, as_dict, check_dataset
 from understudy.datasets.store import Dataset
 from understudy.errors import InputError, UnderstudyError, unknown_name
 
@@ -117,7 +117,7 @@ class DatasetShow:
             out = self.out or Path(f"{dataset.path.resolve().name}.png")
             _draw_overview(_checked(dataset, quiet=False), dataset, out)
         else:
-            from understudy.datasets.episode_picture import draw_episode  # matplotlib
+            from understudy.datasets.drawing.episode_picture import draw_episode  # matplotlib
 
             id = _resolved(dataset, self.id)
             out = self.out or Path(f"{id}.png")
@@ -205,7 +205,7 @@ def _checked(dataset: Dataset, *, quiet: bool) -> Report:
 
 
 def _draw_overview(report: Report, dataset: Dataset, path: Path) -> None:
-    from understudy.datasets.pictures import draw_report  # matplotlib: not needed for the table
+    from understudy.datasets.drawing.pictures import draw_report  # matplotlib: not needed for the table
 
     draw_report(report, path, f"{dataset.task} on {dataset.robot}: {len(report.episodes)} episodes")
 

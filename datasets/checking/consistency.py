@@ -1,0 +1,214 @@
+"""An episode against the rest of its dataset: duplicates, other layouts, other lags, slower sources, outliers.
+
+What only the others can tell. Two episodes are compared with each other (duplicates), three or more make a usual rate,
+five or more make a usual everything.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+
+import numpy as np
+from numpy.typing import NDArray
+
+from understudy.datasets.checking.check_config import CheckConfig
+from understudy.datasets.checking.measures import Measures
+from understudy.datasets.checking.signals import robust_scores
+from understudy.datasets.checking.tool_fit import tool_misfits
+from understudy.datasets.checking.verdicts import Finding
+
+Vector = NDArray[np.float64]
+Found = Iterator[tuple[str, Finding]]
+
+FEW = 5
+_SAME = 1e-4
+"""Numbers of two episodes that differ by less than this are the same: no two takes of a person, or of one simulated
+physics with another seed, come that close."""
+_STEADY = 0.85
+"""A source whose slowest stretch usually has this share of its rate is a steady one; others send when they like."""
+
+
+def against_the_rest(measured: Mapping[str, Measures], config: CheckConfig) -> dict[str, list[Finding]]:
+    """Id -> what the other episodes say about it."""
+    found: dict[str, list[Finding]] = {id: [] for id in measured}
+    told = [*_duplicates(measured), *_odd_layouts(measured), *_pauses(measured, config)]
+    if len(measured) >= 3:
+        told += _slow_sources(measured, config)
+    if len(measured) >= FEW:
+        kinematics = {id: measures.kinematic for id, measures in measured.items() if measures.kinematic is not None}
+        told += [*_odd_lags(measured, config), *_outliers(measured, config), *tool_misfits(kinematics, config)]
+    for id, finding in told:
+        found[id].append(finding)
+    return found
+
+
+def _duplicates(measured: Mapping[str, Measures]) -> Found:
+    """Episodes of one length with the same actions or the same observations, whatever their stamps and labels."""
+    alike = sorted(_alike(measured, "motion_print"))
+    acts = set(_alike(measured, "action_print"))
+    told: set[str] = set()
+    for id, other in [*alike, *sorted(acts - set(alike))]:
+        if id in told:
+            continue
+        told.add(id)
+        if (id, other) in alike:
+            what = "its actions and observations are" if (id, other) in acts else "its observations are"
+            yield id, Finding("fail", "duplicate", f"{what} those of {other}; drop one of them")
+        elif np.any(measured[id].action_print):
+            yield id, Finding("warn", "duplicate", f"its actions are those of {other}, what came of them is not")
+
+
+def _alike(measured: Mapping[str, Measures], name: str) -> Iterator[tuple[str, str]]:
+    """(later, earlier) pairs of ids of one length whose prints are the same.
+
+    Prints are put in the order of their mean, so that each is compared with its neighbours only.
+    """
+    groups: dict[tuple[int, int], list[tuple[float, int, str]]] = {}
+    for index, (id, measures) in enumerate(measured.items()):
+        values: Vector = getattr(measures, name)
+        if values.size:
+            groups.setdefault((measures.steps, values.size), []).append((float(np.mean(values)), index, id))
+    for members in groups.values():
+        members.sort()
+        for place, (mean, index, id) in enumerate(members):
+            for other_mean, other_index, other in members[place + 1 :]:
+                if other_mean - mean > _SAME:
+                    break
+                if _equal(getattr(measured[id], name), getattr(measured[other], name)):
+                    yield (other, id) if other_index > index else (id, other)
+
+
+def _equal(one: Vector, other: Vector) -> bool:
+    return bool(one.size and one.shape == other.shape and np.max(np.abs(one - other)) < _SAME)
+
+
+def _odd_layouts(measured: Mapping[str, Measures]) -> Found:
+    if not measured:
+        return
+    layouts = [measures.layout for measures in measured.values()]
+    usual = max(set(layouts), key=layouts.count)
+    for id, measures in measured.items():
+        if measures.layout != usual:
+            yield id, Finding("fail", "layout", f"recorded as {measures.layout}; the others as {usual}")
+
+
+def _pauses(measured: Mapping[str, Measures], config: CheckConfig) -> Found:
+    """A stretch of nothing that is much longer than the others'; where all wait, waiting is part of the task."""
+    lengths = np.array([measures.pause_s for measures in measured.values()])
+    for index, (id, measures) in enumerate(measured.items()):
+        rest = np.delete(lengths, index)
+        usual = float(np.median(rest)) if len(measured) >= FEW else 0.0
+        if measures.pause_s <= config.pause_warn_s or measures.pause_s <= config.pause_times * usual:
+            continue
+        told = f"; usually at most {usual:.1f} s" if len(measured) >= FEW else ""
+        text = f"nothing happens for {measures.pause_s:.1f} s from step {measures.pause_step} on{told}"
+        surely = measures.pause_s >= config.pause_fail_s and len(measured) >= FEW
+        yield id, Finding("fail" if surely else "warn", "idle", text)
+
+
+def _slow_sources(measured: Mapping[str, Measures], config: CheckConfig) -> Found:
+    """Observations and streams that brought new samples less often than in the other episodes, for a second or more."""
+    names = {name for measures in measured.values() for name in measures.sources}
+    for name in sorted(names):
+        have = {id: measures.sources[name] for id, measures in measured.items() if name in measures.sources}
+        usual = float(np.median([source.usual for source in have.values()]))
+        steadiness = float(np.median([source.slowest for source in have.values()])) / max(usual, 1e-9)
+        if len(have) < 3 or usual <= 0 or steadiness < _STEADY:
+            continue
+        for id, source in have.items():
+            if source.slowest < (1.0 - config.slow_fail) * usual:
+                text = (
+                    f"{name} brings {source.slowest:.3g} new samples {_per(source.unit)} from "
+                    f"{'sample' if source.unit == 'Hz' else 'step'} {source.start} on, usually {usual:.3g}"
+                )
+                yield id, Finding("fail", "rate", text)
+
+
+def _per(unit: str) -> str:
+    return "a second" if unit == "Hz" else unit
+
+
+def _odd_lags(measured: Mapping[str, Measures], config: CheckConfig) -> Found:
+    """An episode whose arm follows later or earlier than all the others': one of its channels is shifted.
+
+    A delay that was drawn for an episode is taken off first.
+    """
+    motion = "motion follows what was sent by {lag:.1f} ticks, in the other episodes by {usual:.1f}"
+    asked = "actions are sent {lag:.1f} ticks after they were requested, in the other episodes {usual:.1f}"
+    sent = {id: (m.lag, m.drawn_delay) for id, m in measured.items()}
+    requested = {id: (m.asked_lag, 0.0) for id, m in measured.items()}
+    for text, pairs in ((motion, sent), (asked, requested)):
+        lags = {id: lag - delay for id, (lag, delay) in pairs.items() if lag is not None}
+        if len(lags) < FEW:
+            continue
+        usual = float(np.median(list(lags.values())))
+        odd = {id: lag for id, lag in lags.items() if _apart(id, lags, usual, config.lag_odd_ticks)}
+        if len(odd) > 0.1 * len(lags) + 1:
+            continue
+        for id, lag in odd.items():
+            if lag + pairs[id][1] >= -0.75:  # an earlier one has been reported by itself
+                yield id, Finding("fail", "alignment", text.format(lag=lag + 0.0, usual=round(usual, 1) + 0.0))
+
+
+def _apart(id: str, lags: Mapping[str, float], usual: float, ticks: float) -> bool:
+    """Whether a lag is `ticks` from the usual one and clearly outside the range of all the others but one."""
+    others = sorted(lag for other, lag in lags.items() if other != id)
+    low, high = (others[1], others[-2]) if len(others) > 8 else (others[0], others[-1])
+    outside = max(low - lags[id], lags[id] - high)
+    return abs(lags[id] - usual) > ticks and outside > 0.6 * ticks
+
+
+def _outliers(measured: Mapping[str, Measures], config: CheckConfig) -> Found:
+    ids = list(measured)
+    quantities: dict[str, tuple[str, list[float]]] = {
+        "length": ("{value:.0f} steps, usually {usual:.0f}", [m.steps for m in measured.values()]),
+        "path": ("moves {value:.1f} ranges, usually {usual:.1f}", [m.path for m in measured.values()]),
+        "jerk": ("jerk is {value:.3g} rad/s^3, usually {usual:.3g}", [m.jerk for m in measured.values()]),
+    }
+    for name, (text, values) in quantities.items():
+        scores = robust_scores(np.log(np.maximum(np.asarray(values, np.float64), 1e-9))[:, None], floor=0.25)
+        usual = float(np.median(values))
+        for id, value, score in zip(ids, values, scores[:, 0], strict=True):
+            if score > config.outlier:
+                yield id, Finding("warn", f"outlier {name}", text.format(value=value, usual=usual))
+    yield from _odd_starts(measured, config)
+    yield from _odd_reaches(measured, config)
+
+
+def _odd_starts(measured: Mapping[str, Measures], config: CheckConfig) -> Found:
+    if len({measures.start_names for measures in measured.values()}) != 1:
+        return  # another layout, reported as such
+    starts = np.array([measures.start for measures in measured.values()])
+    for index, (id, measures) in enumerate(measured.items()):
+        outside = _outside_the_others(starts, index)
+        if outside.size and float(np.max(outside)) > config.start_outlier:
+            worst = int(np.argmax(outside))
+            others = np.delete(starts[:, worst], index)
+            text = (
+                f"starts elsewhere: {measures.start_names[worst]} is {starts[index, worst]:.3f}, "
+                f"in the others {others.min():.3f} to {others.max():.3f}"
+            )
+            yield id, Finding("warn", "outlier start", text)
+
+
+def _outside_the_others(values: Vector, index: int, floor: float = 0.03) -> Vector:
+    """(D,) how far row `index` lies outside the range of the other rows, in widths of that range (at least `floor`)."""
+    others = np.delete(values, index, axis=0)
+    low, high = others.min(axis=0), others.max(axis=0)
+    distance = np.maximum(low - values[index], values[index] - high)
+    return np.asarray(np.maximum(distance, 0.0) / np.maximum(high - low, floor))
+
+
+def _odd_reaches(measured: Mapping[str, Measures], config: CheckConfig) -> Found:
+    """A success whose tool came near nothing, where in every other success it did: its tool was not where it says."""
+    reaches = {id: m.reach_m for id, m in measured.items() if m.success and m.reach_m is not None}
+    if len(reaches) < FEW:
+        return
+    for id, reach in reaches.items():
+        others = max(other for name, other in reaches.items() if name != id)
+        if reach > 2 * others + config.reach_m:
+            text = (
+                f"it succeeded, yet its tool came no nearer than {reach:.3f} m to any object or goal; in the others it "
+                f"came within {others:.3f} m"
+            )
+            yield id, Finding("fail", "reach", text)

@@ -1,0 +1,77 @@
+"""What is asked of the disk: room, a confirmation, and a lock that ends with its holder."""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import os
+import shutil
+from pathlib import Path
+from typing import IO
+
+from understudy.errors import DatasetError
+
+RESERVE_BYTES = 2 << 20
+"""Left free on the disk beside what is asked for: HDF5 crashes the process when a full disk keeps it from closing a
+file (measured with h5py 3.16), so it must never meet one."""
+
+
+def require_space(folder: Path, needed: int) -> None:
+    """Refuse to begin what the disk has no room for.
+
+    Raises:
+        OSError: (ENOSPC) fewer than `needed` bytes, and some to spare, are free where `folder` is.
+    """
+    if shutil.disk_usage(folder).free < needed + RESERVE_BYTES:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(folder))
+
+
+def sync(path: Path) -> None:
+    """Have the disk confirm a file's content or a folder's entries."""
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def open_lock(path: Path) -> IO[bytes]:
+    """Open a lock's file, making it if need be; what is in it does not matter.
+
+    Raises:
+        DatasetError: something else is in its place; a link is never followed.
+        OSError: the folder cannot be written.
+    """
+    try:
+        return os.fdopen(os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o644), "r+b")
+    except OSError as error:
+        if error.errno not in (errno.EISDIR, errno.ELOOP):
+            raise
+        what = "a folder" if error.errno == errno.EISDIR else "a link"
+        raise DatasetError(f"{path} is {what}; expected a plain file. Remove it: nothing is kept there.") from error
+
+
+class LiveLock:
+    """A lock file beside an episode in progress: held while its recorder lives, free once that is gone."""
+
+    def __init__(self, recording: Path) -> None:
+        self.path = recording.with_suffix(".lock")
+        self._file: IO[bytes] | None = None
+
+    def acquire(self) -> bool:
+        """Take the lock; False when another recorder holds it."""
+        file = open_lock(self.path)
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            file.close()
+            return False
+        self._file = file
+        return True
+
+    def release(self) -> None:
+        """Let go of the lock and remove its file; safe to call twice."""
+        if self._file is not None:
+            self.path.unlink(missing_ok=True)
+            self._file.close()
+            self._file = None
