@@ -30,7 +30,7 @@ from understudy.datasets.episode import Episode, write_episode
 from understudy.datasets.frames import frame_storage
 from understudy.datasets.live_file import Step
 from understudy.datasets.schema import ActionSpec, EpisodeInfo
-from understudy.datasets.store import Dataset, new_id
+from understudy.datasets.store import Dataset
 
 Frame = NDArray[np.uint8]
 Row = dict[str, Any]
@@ -179,9 +179,10 @@ def _episode(steps: int) -> Episode:
 def _fill(dataset: Dataset, template: Path, missing: int) -> None:
     """Let the dataset grow quickly, by copies of one episode."""
     for start in range(0, missing, 500):
-        takes = [dataset.take_file(new_id()) for _ in range(min(500, missing - start))]
-        for take in takes:
-            shutil.copyfile(template, take)
+        takes = []
+        for _ in range(min(500, missing - start)):
+            takes.append(dataset.new_take())
+            shutil.copyfile(template, takes[-1])
         dataset.commit_all(takes)
 
 

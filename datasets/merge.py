@@ -13,7 +13,7 @@ from pathlib import Path
 
 from understudy.datasets.disk import LiveLock, require_space
 from understudy.datasets.episode import Summary, read_summary
-from understudy.datasets.store import Dataset, new_id
+from understudy.datasets.store import Dataset
 from understudy.datasets.where import Where
 from understudy.errors import DatasetError
 
@@ -72,7 +72,7 @@ def merge(
                 damaged.append(str(error))
             else:
                 known.add(summary.content_checksum)
-                id = summary.id if summary.id not in taken else new_id()
+                id = summary.id if summary.id not in taken else target.new_take().stem
                 taken.add(id)
                 waiting.append(_copy(source.file(summary.id), target.take_file(id)))
         if len(waiting) >= _COMMIT_EVERY or done + 1 == len(chosen):

@@ -272,7 +272,7 @@ class Dataset:
             RecordingError: the file cannot be made.
         """
         self.require(info.robot, info.task)
-        return EpisodeWriter(self._place("recording", new_id()), info, observation)
+        return EpisodeWriter(self.new_take(), info, observation)
 
     def add(self, episode: Episode) -> str:
         """Commit an episode that is in memory, and return its id.
@@ -282,7 +282,7 @@ class Dataset:
             OSError: the disk is full or fails; nothing was added.
         """
         self.require(episode.info.robot, episode.info.task)
-        path = self._place("recording", new_id())
+        path = self.new_take()
         arrays = (*episode.observations.values(), *(stream.values for stream in episode.streams.values()))
         require_space(path.parent, sum(array.nbytes for array in arrays))
         lock = LiveLock(path)
@@ -485,6 +485,13 @@ class Dataset:
         """Where a take lies."""
         return self._place("recording", id)
 
+    def new_take(self) -> Path:
+        """Where a new take may lie; its name sorts by time, and nothing here has it yet."""
+        while True:
+            id = f"{datetime.datetime.now():%Y%m%d-%H%M%S}-{secrets.token_hex(3)}"
+            if not any(self._place(folder, id).exists() for folder in FOLDERS):
+                return self._place("recording", id)
+
     def discard(self, id: str) -> None:
         """Move a take to the trash."""
         with self._locked():
@@ -546,11 +553,6 @@ class Dataset:
         with open_lock(self.path / ".lock") as file:
             fcntl.flock(file, fcntl.LOCK_EX)
             yield
-
-
-def new_id() -> str:
-    """A name for an episode that sorts by time and that no other recorder draws."""
-    return f"{datetime.datetime.now():%Y%m%d-%H%M%S}-{secrets.token_hex(3)}"
 
 
 def _summaries(files: Iterable[Path], *, verify: bool = False) -> Iterator[tuple[Path, Summary | None, str]]:

@@ -105,11 +105,12 @@ class EpisodeWriter:
         """What a step consists of: its numbers copied, so that nobody can change them, its frames if need be."""
         seen = step.next_observation
         try:
-            observed = {key: seen[key].copy() for key in self._numbers}
-            frames = {key: seen[key] if seen[key].base is None else _owned(seen[key]) for key in self._frames}
+            owned = {key: seen[key].copy() for key in self._numbers}
+            for key in self._frames:
+                owned[key] = seen[key] if seen[key].base is None else _owned(seen[key])
         except KeyError:
-            observed = frames = {}
-        if len(observed) + len(frames) != len(seen):
+            owned = {}
+        if len(owned) != len(seen):
             odd = sorted(set(seen) ^ {*self._numbers, *self._frames})
             raise RecordingError(f"{self._where()} has other observations than the first one; these differ: {odd}.")
         return (
@@ -119,7 +120,7 @@ class EpisodeWriter:
             step.measured.copy(),
             step.reward,
             step.ages_s,
-            {**observed, **frames},
+            owned,
             None if step.state is None else step.state.copy(),
         )
 
