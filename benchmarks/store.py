@@ -28,6 +28,7 @@ from numpy.typing import NDArray
 
 from understudy.datasets.episode import Episode, write_episode
 from understudy.datasets.frames import frame_storage
+from understudy.datasets.index import INDEX
 from understudy.datasets.live_file import Step
 from understudy.datasets.schema import ActionSpec, EpisodeInfo
 from understudy.datasets.store import Dataset
@@ -155,6 +156,7 @@ def measure_saving(folder: Path, largest: int, saves: int) -> list[Row]:
                 "p10 ms": round(float(low), 2),
                 "p90 ms": round(float(high), 2),
                 "ratio to the first": round(median / first, 2),
+                "index kB": round((dataset.path / INDEX).stat().st_size / 1000),
             }
         )
     shutil.rmtree(dataset.path)

@@ -80,8 +80,8 @@ class EpisodeWriter:
     def add(self, step: Step) -> None:
         """Hand a step over and return at once; its camera frames must not be written to afterwards.
 
-        Deliberately little: a control thread that wakes up with cold caches pays 10 to 40 us for each kind of call
-        (measured), so that checking and converting are left to the writer's thread.
+        Deliberately little: a control thread that wakes up with cold caches pays many times over for each kind of
+        call, so that checking and converting are left to the writer's thread (`understudy bench store` measures it).
 
         Raises:
             RecordingError: the step comes out of order or has other observations than the first one, and is left out;

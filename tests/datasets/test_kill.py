@@ -103,4 +103,4 @@ def test_killed_recorder_loses_nothing_that_was_on_disk(tmp_path: Path, images: 
 @pytest.mark.slow
 @pytest.mark.parametrize("images", [False, True])
 def test_killed_recorder_many_times(tmp_path: Path, images: bool) -> None:
-    assert kill_repeatedly(tmp_path / "demos", 60, images, seed=11) > 0
+    assert kill_repeatedly(tmp_path / "demos", 100, images, seed=11) > 0
