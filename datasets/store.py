@@ -233,10 +233,10 @@ class Dataset:
         condition = where if isinstance(where, Where) else Where(where)
         return tuple(id for id in ids if condition(self.summary(id)))
 
-    def checksum(self) -> str:
-        """SHA-256 over the checksums of all episodes, in order: what a model says it was trained on."""
+    def checksum(self, ids: Iterable[str] | None = None) -> str:
+        """SHA-256 over the checksums of these episodes (None: all), in order: what a model says it was trained on."""
         digest = hashlib.sha256()
-        for id in self.ids:
+        for id in self.ids if ids is None else ids:
             digest.update(self.summary(id).checksum.encode())
         return digest.hexdigest()
 

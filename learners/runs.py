@@ -56,8 +56,13 @@ class RunConfig:
     dataset: str
     """Where the demonstrations lay."""
     dataset_checksum: str
+    """Of the demonstrations that were chosen of it."""
     episodes: int
     """How many demonstrations."""
+    where: str | None = None
+    """The condition that chose them, beside not being judged a failure."""
+    split: str | None = None
+    """The split they were taken from."""
     parent: str | None = None
     """The run that this one started from."""
     created: str = ""
@@ -68,8 +73,9 @@ class RunConfig:
     schema_version: int = RUN_SCHEMA_VERSION
 
     @classmethod
-    def of(cls, learner: str, options: Any, seed: int, dataset: Dataset, episodes: Sequence[Episode]) -> RunConfig:
-        """The record of a training on a dataset; `options` is the learner's config dataclass."""
+    def of(cls, learner: str, options: Any, seed: int, demonstrations: Demonstrations) -> RunConfig:
+        """The record of a training on demonstrations; `options` is the learner's config dataclass."""
+        dataset, episodes = demonstrations.dataset, demonstrations.episodes
         info = episodes[0].info
         return cls(
             learner=learner,
@@ -81,8 +87,10 @@ class RunConfig:
             action_spec=info.action_spec,
             observations={key: tuple(values.shape[1:]) for key, values in episodes[0].observations.items()},
             dataset=str(dataset.path),
-            dataset_checksum=dataset.checksum(),
+            dataset_checksum=dataset.checksum(demonstrations.ids),
             episodes=len(episodes),
+            where=demonstrations.choice.where,
+            split=demonstrations.choice.split,
             **_provenance(),
         )
 
@@ -239,26 +247,52 @@ def require_free(path: Path) -> None:
         raise InputError(f"{path} exists and is not empty; give another --out, or remove it first.")
 
 
-def read_demonstrations(
-    path: str | Path, task: str | None = None, robot: str | None = None
-) -> tuple[Dataset, list[Episode]]:
-    """A dataset and those of its episodes to learn from: all that nobody judged a failure.
+@dataclass(frozen=True)
+class Choice:
+    """Which demonstrations of a dataset are learned from, beside those that nobody judged a failure."""
+
+    task: str | None = None
+    """Refuse a dataset of another task."""
+    robot: str | None = None
+    """Refuse a dataset of another robot."""
+    where: str | None = None
+    """Only episodes that meet this condition; see `understudy dataset list --help`."""
+    split: str | None = None
+    """Only episodes of this split."""
+
+
+@dataclass(frozen=True)
+class Demonstrations:
+    """Episodes to learn from, and where they are from."""
+
+    dataset: Dataset
+    ids: tuple[str, ...]
+    episodes: list[Episode]
+    """Without camera frames."""
+    choice: Choice
+
+
+def read_demonstrations(path: str | Path, choice: Choice = Choice()) -> Demonstrations:
+    """The demonstrations of a dataset to learn from: those chosen that nobody judged a failure.
 
     Raises:
         DatasetError: it cannot be read, is of another task or robot than asked for, or holds nothing to learn from.
+        InputError: the condition cannot be read, or there is no such split.
     """
     dataset = Dataset.open(path)
-    for word, asked, held in (("task", task, dataset.task), ("robot", robot, dataset.robot)):
+    for word, asked, held in (("task", choice.task, dataset.task), ("robot", choice.robot, dataset.robot)):
         if asked is not None and asked != held:
             raise DatasetError(
                 f"{path} holds demonstrations of {word} {held!r}, and {asked!r} was asked for; give a dataset of it."
             )
-    episodes = [episode for episode in dataset.episodes(images=False) if episode.info.success is not False]
-    if not episodes:
+    chosen = dataset.select(choice.where, choice.split)
+    ids = tuple(id for id in chosen if dataset.summary(id).info.success is not False)
+    if not ids:
         raise DatasetError(
-            f"{path} holds no episode to learn from ({len(dataset)} in all, each judged a failure); record some."
+            f"{path} holds no episode to learn from: {len(dataset)} in all, {len(chosen)} chosen, each of those judged "
+            "a failure. Record some, or choose others."
         )
-    return dataset, episodes
+    return Demonstrations(dataset, ids, [dataset.read(id, images=False) for id in ids], choice)
 
 
 def source_commit() -> str | None:

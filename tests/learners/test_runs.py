@@ -13,7 +13,7 @@ from learners_support import SPEC, toy_episodes
 from understudy.errors import DatasetError, InputError
 from understudy.learners.cloning import BCConfig
 from understudy.learners.evaluate import Evaluation, Outcome
-from understudy.learners.runs import Run, RunConfig, observation_statistics, read_demonstrations
+from understudy.learners.runs import Choice, Run, RunConfig, observation_statistics, read_demonstrations
 
 CONFIG = RunConfig("bc", {"updates": 3}, 0, "panda", "lift", 20.0, SPEC, {"tool_position": (3,)}, "demos", "abc", 12)
 EVALUATION = Evaluation("lift", "panda", "nominal", 5, (Outcome(5, True, 40, 3.5), Outcome(6, False, 160, 1.0)))
@@ -46,8 +46,9 @@ def test_a_new_evaluation_replaces_that_of_the_same_suite(tmp_path: Path) -> Non
 
 def test_a_run_knows_its_dataset_settings_and_versions(tmp_path: Path) -> None:
     make_dataset(tmp_path / "demos", 3)
-    dataset, episodes = read_demonstrations(tmp_path / "demos")
-    config = RunConfig.of("bc", BCConfig(seed=7), 7, dataset, episodes)
+    found = read_demonstrations(tmp_path / "demos")
+    dataset, episodes = found.dataset, found.episodes
+    config = RunConfig.of("bc", BCConfig(seed=7), 7, found)
     assert (config.robot, config.task, config.episodes, config.rate_hz) == ("two_joint", "reach", 3, 20.0)
     assert config.dataset_checksum == dataset.checksum()
     assert config.options["features"]["directions"] is True
@@ -56,6 +57,22 @@ def test_a_run_knows_its_dataset_settings_and_versions(tmp_path: Path) -> None:
     assert (child.parent, child.dataset_checksum) == (str(tmp_path / "runs/bc"), config.dataset_checksum)
     Run.create(tmp_path / "run", child)
     assert Run.open(tmp_path / "run").config.observations == config.observations
+
+
+def test_a_run_knows_which_demonstrations_were_chosen(tmp_path: Path) -> None:
+    dataset = make_dataset(tmp_path / "demos", 4)
+    dataset.name_split("train", dataset.ids[:3])
+    dataset.relabel(dataset.ids[0], success=False)
+    dataset.relabel(dataset.ids[1], operator="bob")
+    found = read_demonstrations(tmp_path / "demos", Choice(where="operator == 'bob'", split="train"))
+    assert found.ids == (dataset.ids[1],)
+    config = RunConfig.of("bc", BCConfig(), 0, found)
+    assert (config.where, config.split, config.episodes) == ("operator == 'bob'", "train", 1)
+    assert config.dataset_checksum == dataset.checksum(dataset.ids[1:2]) != dataset.checksum()
+    with pytest.raises(InputError, match="Unknown split 'valid'"):
+        read_demonstrations(tmp_path / "demos", Choice(split="valid"))
+    with pytest.raises(DatasetError, match=r"4 in all, 1 chosen, each of those judged a failure"):
+        read_demonstrations(tmp_path / "demos", Choice(where="not success"))
 
 
 def test_nothing_is_written_over(tmp_path: Path) -> None:
@@ -97,9 +114,9 @@ def test_an_unknown_field_of_the_configuration_is_refused(tmp_path: Path) -> Non
 def test_demonstrations_of_another_task_or_robot_or_all_failed_are_refused(tmp_path: Path) -> None:
     make_dataset(tmp_path / "demos", 2)
     with pytest.raises(DatasetError, match="task 'reach', and 'lift' was asked for"):
-        read_demonstrations(tmp_path / "demos", "lift")
+        read_demonstrations(tmp_path / "demos", Choice(task="lift"))
     with pytest.raises(DatasetError, match="robot 'two_joint', and 'panda' was asked for"):
-        read_demonstrations(tmp_path / "demos", "reach", "panda")
+        read_demonstrations(tmp_path / "demos", Choice("reach", "panda"))
     make_dataset(tmp_path / "failed", 2, success=False)
-    with pytest.raises(DatasetError, match=r"no episode to learn from \(2 in all"):
+    with pytest.raises(DatasetError, match=r"no episode to learn from: 2 in all"):
         read_demonstrations(tmp_path / "failed")

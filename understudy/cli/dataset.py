@@ -41,7 +41,7 @@ class DatasetInfo:
     """Print one JSON object for programs."""
 
     def run(self) -> int:
-        dataset = _open(self.directory)
+        dataset = open_dataset(self.directory)
         facts, damaged = _facts(dataset)
         if self.json:
             print(json.dumps(facts, indent=2))
@@ -123,7 +123,7 @@ class DatasetList:
     """Print one JSON list for programs."""
 
     def run(self) -> int:
-        dataset = _open(self.directory)
+        dataset = open_dataset(self.directory)
         if self.trash:
             if self.where is not None or self.split is not None:
                 raise InputError("--trash lists everything that was dropped; leave out --where and --split.")
@@ -181,7 +181,7 @@ def _opened_or_rebuilt(directory: Path) -> tuple[Dataset, bool]:
     return Dataset.open(directory), False
 
 
-def _open(directory: Path) -> Dataset:
+def open_dataset(directory: Path) -> Dataset:
     """A dataset to look into; says on the error stream what was not as it should be."""
     dataset = Dataset.open(directory)
     found = dataset.recovery

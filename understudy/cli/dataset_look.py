@@ -18,7 +18,7 @@ from rich.console import Console
 from rich.progress import Progress
 from rich.table import Table
 
-from understudy.cli.dataset import _open
+from understudy.cli.dataset import open_dataset
 from understudy.datasets.checking.checks import LEVELS, Report, as_dict, check_dataset
 from understudy.datasets.store import Dataset
 from understudy.errors import InputError, UnderstudyError, unknown_name
@@ -59,7 +59,7 @@ class DatasetCheck:
 
     def run(self) -> int:
         self._require_answer()
-        dataset = _open(self.directory)
+        dataset = open_dataset(self.directory)
         report = _checked(dataset, quiet=self.json)
         if self.picture is not None:
             _draw_overview(report, dataset, self.picture)
@@ -112,7 +112,7 @@ class DatasetShow:
     """Where to (png, svg or pdf); by default ID.png, or the folder's name, in the working directory."""
 
     def run(self) -> int:
-        dataset = _open(self.directory)
+        dataset = open_dataset(self.directory)
         if not self.id:
             out = self.out or Path(f"{dataset.path.resolve().name}.png")
             _draw_overview(_checked(dataset, quiet=False), dataset, out)
@@ -165,7 +165,7 @@ class DatasetReplay:
             raise InputError(f"--episodes must be at least 1, got {self.episodes}.")
         if self.ids and self.episodes is not None:
             raise InputError("Give ids or --episodes, not both.")
-        dataset = _open(self.directory)
+        dataset = open_dataset(self.directory)
         ids = [_resolved(dataset, id) for id in self.ids] or list(dataset.ids)[: self.episodes]
         if not ids:
             raise InputError(f"{dataset.path} holds no episodes to replay.")

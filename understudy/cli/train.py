@@ -25,7 +25,7 @@ from understudy.envs.make import make_env
 from understudy.learners.adversarial import AdversarialConfig, train_adversarial
 from understudy.learners.cloning import BCConfig, train_bc
 from understudy.learners.policies import ChunkPolicy, save_policy
-from understudy.learners.runs import Run, RunConfig, observation_statistics, read_demonstrations, require_free
+from understudy.learners.runs import Choice, Run, RunConfig, observation_statistics, read_demonstrations, require_free
 
 __all__ = ["TrainAIRL", "TrainBC", "TrainGAIL", "progress_bar"]
 
@@ -37,6 +37,7 @@ class TrainBC:
     Example:
         understudy train bc demos/lift --out runs/bc
         understudy train bc demos/lift --out runs/bc-long --updates 20000 --seed 1
+        understudy train bc demos/lift --out runs/bc-ada --split train --where "operator == 'ada'"
     """
 
     dataset: tyro.conf.Positional[Path]
@@ -44,22 +45,19 @@ class TrainBC:
     out: Path
     """Folder of the new run."""
     config: Annotated[BCConfig, tyro.conf.arg(name="")] = field(default_factory=BCConfig)
-    task: str | None = None
-    """Refuse a dataset of another task."""
-    robot: str | None = None
-    """Refuse a dataset of another robot."""
+    choice: Annotated[Choice, tyro.conf.arg(name="")] = field(default_factory=Choice)
     json: bool = False
     """Print one JSON object at the end, for programs."""
 
     def run(self) -> int:
         require_seed(self.config.seed)
         require_free(self.out)
-        dataset, episodes = read_demonstrations(self.dataset, self.task, self.robot)
-        run = Run.create(self.out, RunConfig.of("bc", self.config, self.config.seed, dataset, episodes))
+        found = read_demonstrations(self.dataset, self.choice)
+        run = Run.create(self.out, RunConfig.of("bc", self.config, self.config.seed, found))
         with progress_bar("cloning", self.config.updates, quiet=self.json) as advance:
             started = time.monotonic()
-            policy = train_bc(episodes, self.config, _logging(run, advance))
-        return _finish(run, policy, episodes, time.monotonic() - started, as_json=self.json)
+            policy = train_bc(found.episodes, self.config, _logging(run, advance))
+        return _finish(run, policy, found.episodes, time.monotonic() - started, as_json=self.json)
 
 
 @dataclass(frozen=True)
@@ -69,23 +67,20 @@ class _Adversarial:
     out: Path
     """Folder of the new run."""
     config: Annotated[AdversarialConfig, tyro.conf.arg(name="")] = field(default_factory=AdversarialConfig)
-    task: str | None = None
-    """Refuse a dataset of another task."""
-    robot: str | None = None
-    """Refuse a dataset of another robot."""
+    choice: Annotated[Choice, tyro.conf.arg(name="")] = field(default_factory=Choice)
     json: bool = False
     """Print one JSON object at the end, for programs."""
 
     def _train(self, algorithm: str) -> int:
         require_seed(self.config.seed)
         require_free(self.out)
-        dataset, episodes = read_demonstrations(self.dataset, self.task, self.robot)
-        run = Run.create(self.out, RunConfig.of(algorithm, self.config, self.config.seed, dataset, episodes))
-        make = functools.partial(make_env, dataset.task, self.robot or dataset.robot, fixed_horizon=True)
+        found = read_demonstrations(self.dataset, self.choice)
+        run = Run.create(self.out, RunConfig.of(algorithm, self.config, self.config.seed, found))
+        make = functools.partial(make_env, found.dataset.task, found.dataset.robot, fixed_horizon=True)
         with progress_bar(algorithm.upper(), self.config.steps, quiet=self.json) as advance:
             started = time.monotonic()
-            policy = train_adversarial(algorithm, episodes, make, self.config, _logging(run, advance))
-        return _finish(run, policy, episodes, time.monotonic() - started, as_json=self.json)
+            policy = train_adversarial(algorithm, found.episodes, make, self.config, _logging(run, advance))
+        return _finish(run, policy, found.episodes, time.monotonic() - started, as_json=self.json)
 
 
 @dataclass(frozen=True)
