@@ -47,7 +47,7 @@ def test_a_new_evaluation_replaces_that_of_the_same_suite(tmp_path: Path) -> Non
 def test_a_run_knows_its_dataset_settings_and_versions(tmp_path: Path) -> None:
     make_dataset(tmp_path / "demos", 3)
     found = read_demonstrations(tmp_path / "demos")
-    dataset, episodes = found.dataset, found.episodes
+    dataset = found.dataset
     config = RunConfig.of("bc", BCConfig(seed=7), 7, found)
     assert (config.robot, config.task, config.episodes, config.rate_hz) == ("two_joint", "reach", 3, 20.0)
     assert config.dataset_checksum == dataset.checksum()
