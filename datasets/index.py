@@ -76,9 +76,14 @@ class Index:
         key = (state.st_ino, state.st_mtime_ns, state.st_size) if state else (0, 0, 0)
         if self._known is None or self._known[0] != key:
             self._verified()
-            with open_hdf5(self.path, "index") as file:
-                found = {name: _linked_id(subgroup(file, "data"), name) for name in file["data"]}
-            self._known = (key, dict(sorted(found.items(), key=lambda item: _number(item[0]))))
+            try:
+                with open_hdf5(self.path, "index") as file:
+                    _require_whole(file)
+                    found = {name: _linked_id(subgroup(file, "data"), name) for name in file["data"]}
+                    found = dict(sorted(found.items(), key=lambda item: _number(item[0])))
+            except DatasetError as error:
+                raise DatasetError(f"{str(error).rstrip('.')}. {self._remedy}") from error
+            self._known = (key, found)
         return dict(self._known[1])
 
     def splits(self) -> dict[str, tuple[str, ...]]:
@@ -117,12 +122,12 @@ class Index:
 
     def _verified(self) -> Mapping[str, Any]:
         """The facts of an index whose every byte is as it was written."""
-        remedy = (
-            f"The episodes beside it are untouched: `understudy dataset repair {self.folder}` makes the index again."
-        )
-        facts = read_seal(self.path, remedy).facts
-        _require_index(facts, self.path)
-        return verify_seal(self.path, remedy).facts
+        _require_index(read_seal(self.path, self._remedy).facts, self.path)
+        return verify_seal(self.path, self._remedy).facts
+
+    @property
+    def _remedy(self) -> str:
+        return f"The episodes beside it are untouched: `understudy dataset repair {self.folder}` makes the index again."
 
 
 class Draft:
@@ -180,6 +185,17 @@ def _require_index(facts: Mapping[str, Any], path: Path) -> None:
             f"{path}: schema version {version} is not readable by this software, which reads version {SCHEMA_VERSION}; "
             "update Understudy or convert the dataset."
         )
+
+
+def _require_whole(file: h5py.File) -> None:
+    """Refuse an index that was sealed without something that changing it needs."""
+    data, masks = subgroup(file, "data"), subgroup(file, "mask")
+    for name in ("total", "next_index"):
+        if not isinstance(attribute(data, name), (int, np.integer)):
+            raise DatasetError(f"{file.filename}: {name} is no whole number.")
+    attribute(data, "env_args")
+    for name in members(masks):
+        read_texts(masks, name)
 
 
 def _linked_id(data: h5py.Group, name: str) -> str:

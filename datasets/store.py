@@ -144,7 +144,7 @@ class Dataset:
         path = Path(path)
         if (path / INDEX).exists():
             with contextlib.suppress(DatasetError):
-                Index(path).identity()
+                Index(path).links()
                 raise InputError(f"{path / INDEX} is in order; there is nothing to rebuild.")
         first = next(
             (summary for _, summary, _ in _summaries(sorted((path / "episodes").glob("*.hdf5"))) if summary), None
