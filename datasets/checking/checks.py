@@ -7,6 +7,7 @@ One pass: each episode is read, measured (`measures.py`) and judged by itself (`
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
@@ -15,7 +16,7 @@ from understudy.datasets.checking.consistency import against_the_rest
 from understudy.datasets.checking.defects_in_motion import MOTION_CHECKS
 from understudy.datasets.checking.defects_in_time import TIME_CHECKS
 from understudy.datasets.checking.measures import Measures, measure
-from understudy.datasets.checking.verdicts import LEVELS, EpisodeVerdict, Finding, Level, Report, as_dict
+from understudy.datasets.checking.verdicts import CLOSED, LEVELS, EpisodeVerdict, Finding, Level, Report, as_dict
 from understudy.datasets.episode import Episode
 from understudy.datasets.store import Dataset
 from understudy.errors import DatasetError
@@ -51,12 +52,20 @@ def check_dataset(
         try:
             verdicts.append(judge(id, file, dataset.read(id), config, rows))
         except DatasetError as error:  # a file that cannot be read is a verdict, not an error
-            verdicts.append(EpisodeVerdict(id, file, (Finding("fail", "readable", str(error)),), None))
+            verdicts.append(EpisodeVerdict(id, file, (_unreadable(file, error),), None))
         if progress is not None:
             progress(index + 1)
     episodes = compared(verdicts, config)
     measured = {verdict.id: verdict.measures for verdict in episodes if verdict.measures is not None}
     return Report(dataset.path, episodes, tuple(_of_the_whole(dataset, measured)))
+
+
+def _unreadable(file: Path, error: DatasetError) -> Finding:
+    """Why a file could not be judged: it is damaged, or sound for all we know and closed to us."""
+    if file.exists() and not os.access(file, os.R_OK):
+        text = f"{file} may not be read by this user, and may be sound: change its permissions (chmod u+r)"
+        return Finding("fail", CLOSED, text)
+    return Finding("fail", "readable", str(error))
 
 
 def judge(id: str, file: Path, episode: Episode, config: CheckConfig, rows: int = 32) -> EpisodeVerdict:

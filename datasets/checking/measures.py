@@ -115,7 +115,7 @@ def measure(episode: Episode, config: CheckConfig, rows: int = 32) -> Measures:
     names, start = _start(episode)
     return Measures(
         steps=len(episode),
-        duration_s=float(episode.tick_ns[-1] - episode.tick_ns[0]) * 1e-9 + declared_s,
+        duration_s=duration_s(episode),
         success=episode.info.success,
         return_=episode.return_,
         period_s=float(np.median(periods_s)) if len(periods_s) else declared_s,
@@ -143,6 +143,11 @@ def measure(episode: Episode, config: CheckConfig, rows: int = 32) -> Measures:
         kinematic=_kinematic(episode, rows),
         layout=_layout(episode),
     )
+
+
+def duration_s(episode: Episode) -> float:
+    """How long it took, s: from its first tick to the end of its last."""
+    return float(episode.tick_ns[-1] - episode.tick_ns[0]) * 1e-9 + 1.0 / episode.info.rate_hz
 
 
 def motion(episode: Episode, channel: NDArray[np.floating]) -> Vector:

@@ -1,7 +1,8 @@
 """Questions about plain arrays over ticks: which comes first, which columns changed places, how long a run is, how slow
 the slowest stretch was.
 
-Pure functions; what the answers mean is decided in `defects.py` and `consistency.py`.
+Pure functions; what the answers mean is decided in `defects_in_time.py`, `defects_in_motion.py` and
+`consistency.py`.
 """
 
 from __future__ import annotations

@@ -10,6 +10,8 @@ from understudy.datasets.checking.measures import Measures
 
 Level = Literal["ok", "warn", "fail"]
 LEVELS: tuple[Level, ...] = ("ok", "warn", "fail")
+CLOSED = "permission"
+"""The check that an episode fails whose file may not be read: it may be sound, and is never dropped for that."""
 
 
 @dataclass(frozen=True)
@@ -51,6 +53,12 @@ class Report:
         """Whether there are episodes and none of them, nor the whole, fails."""
         levels = [verdict.level for verdict in self.episodes] + [finding.level for finding in self.findings]
         return bool(self.episodes) and "fail" not in levels
+
+    @property
+    def droppable(self) -> tuple[str, ...]:
+        """Ids of the episodes that fail for what is in them, and not because nobody could look."""
+        closed = {verdict.id for verdict in self.episodes if any(f.check == CLOSED for f in verdict.findings)}
+        return tuple(id for id in self.failing if id not in closed)
 
     @property
     def failing(self) -> tuple[str, ...]:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from understudy.datasets.checking.measures import duration_s
 from understudy.datasets.drawing.picture_style import (
     BLUE,
     CYCLE,
@@ -84,8 +85,11 @@ def draw_episode(episode: Episode, path: Path, title: str) -> None:
 def _headline(figure: Figure, episode: Episode, title: str, height: float) -> None:
     info = episode.info
     verdict = {True: "success", False: "no success", None: "not judged"}[info.success]
-    seconds = float(episode.tick_ns[-1] - episode.tick_ns[0]) * 1e-9
-    facts = [f"{info.task} on {info.robot}", f"{len(episode)} steps, {seconds:.1f} s at {info.rate_hz:g} Hz", verdict]
+    facts = [
+        f"{info.task} on {info.robot}",
+        f"{len(episode)} steps, {duration_s(episode):.1f} s at {info.rate_hz:g} Hz",
+        verdict,
+    ]
     facts += [f"{info.operator} by {info.device}", f"{info.action_spec.name}, trains on {info.actions}"]
     facts += [f"seed {info.seed}"] if info.seed is not None else []
     facts += [f"{len(info.randomization)} physics drawn"] if info.randomization else []

@@ -5,6 +5,7 @@ Wherever a colour means something, a line style, marker or hatch means it too.
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -32,14 +33,30 @@ FORMATS = (".png", ".svg", ".pdf")
 WIDTH_PX, DPI = 1600, 100
 
 
+def require_place(path: Path) -> None:
+    """Whether a picture may be written to `path`, to be asked before the work that it would show.
+
+    Raises:
+        InputError: the ending of `path` is none of `FORMATS`, it is a folder, or its folder is missing or may not be
+            written to.
+    """
+    if path.suffix.lower() not in FORMATS:
+        raise InputError(f"Pictures are written as {', '.join(FORMATS)}, and {path} ends otherwise.")
+    if path.is_dir():
+        raise InputError(f"{path} is a folder; expected the name of a picture to write.")
+    if not path.parent.is_dir():
+        raise InputError(f"The folder {path.parent} of the picture {path.name} does not exist; make it first.")
+    if not os.access(path if path.exists() else path.parent, os.W_OK):
+        raise InputError(f"{path} may not be written; change its permissions, or name another place.")
+
+
 def new_figure(height_px: float, path: Path) -> Figure:
     """A figure `WIDTH_PX` wide that will be saved to `path`.
 
     Raises:
-        InputError: the ending of `path` is none of `FORMATS`.
+        InputError: see `require_place`.
     """
-    if path.suffix.lower() not in FORMATS:
-        raise InputError(f"Pictures are written as {', '.join(FORMATS)}, and {path} ends otherwise.")
+    require_place(path)
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
@@ -49,9 +66,15 @@ def new_figure(height_px: float, path: Path) -> Figure:
 
 
 def save(figure: Figure, path: Path) -> None:
-    """Write the picture, with the folders it needs."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path, facecolor=PAPER)
+    """Write the picture.
+
+    Raises:
+        InputError: it cannot be written, a full disk for one.
+    """
+    try:
+        figure.savefig(path, facecolor=PAPER)
+    except OSError as error:
+        raise InputError(f"The picture {path} cannot be written: {error}.") from error
 
 
 def prepare(axes: Axes, title: str) -> None:

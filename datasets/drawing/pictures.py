@@ -1,6 +1,6 @@
 """A dataset at a glance: lengths and outcomes, where episodes start, what the joints cover, and the verdicts.
 
-Owns the layout; the numbers come from `checks.py`.
+Owns the layout; the numbers come from `checking/checks.py`.
 """
 
 from __future__ import annotations

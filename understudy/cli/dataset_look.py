@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import shlex
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,9 +18,11 @@ import tyro
 from rich.console import Console
 from rich.progress import Progress
 from rich.table import Table
+from rich.text import Text
 
 from understudy.cli.dataset import open_dataset
-from understudy.datasets.checking.checks import LEVELS, Report, as_dict, check_dataset
+from understudy.datasets.checking.checks import LEVELS, Level, Report, as_dict, check_dataset
+from understudy.datasets.drawing.picture_style import require_place
 from understudy.datasets.store import Dataset
 from understudy.errors import InputError, UnderstudyError, unknown_name
 
@@ -59,16 +62,23 @@ class DatasetCheck:
 
     def run(self) -> int:
         self._require_answer()
+        if self.picture is not None:
+            require_place(self.picture)
         dataset = open_dataset(self.directory)
         report = _checked(dataset, quiet=self.json)
-        if self.picture is not None:
-            _draw_overview(report, dataset, self.picture)
+        # Verdicts are told before anything else is tried, so that nothing that goes wrong then can lose them.
         if not self.json:
             _print_report(report, advise=not self.drop)
+            self._draw(dataset, report)
         dropped = self._drop(dataset, report) if self.drop else ()
         if self.json:
             print(json.dumps({**as_dict(report), "dropped": list(dropped)}, indent=2))
+            self._draw(dataset, report)
         return 0 if _trainable_without(report, dropped) else 1
+
+    def _draw(self, dataset: Dataset, report: Report) -> None:
+        if self.picture is not None:
+            _draw_overview(report, dataset, self.picture)
 
     def _require_answer(self) -> None:
         """Refuse a question that nobody can answer, before any work."""
@@ -80,17 +90,16 @@ class DatasetCheck:
 
     def _drop(self, dataset: Dataset, report: Report) -> tuple[str, ...]:
         """Move what fails to the trash, if that is wished; returns the ids."""
-        failing = report.failing
+        failing = report.droppable
         if not failing:
             return ()
         if not self.yes and not _asked(f"Move {len(failing)} of {len(report.episodes)} episodes to the trash? [y/N] "):
             print("nothing was moved", file=sys.stderr)
             return ()
-        for id in failing:
-            dataset.drop(id)
+        dataset.drop_all(failing)
         if not self.json:
             print(f"moved to the trash: {', '.join(failing)}")
-            print(f"they come back with: understudy dataset restore {dataset.path} ID ...")
+            print(f"they come back with: understudy dataset restore {shlex.quote(str(dataset.path))} ID ...")
         return failing
 
 
@@ -112,6 +121,8 @@ class DatasetShow:
     """Where to (png, svg or pdf); by default ID.png, or the folder's name, in the working directory."""
 
     def run(self) -> int:
+        if self.out is not None:
+            require_place(self.out)
         dataset = open_dataset(self.directory)
         if not self.id:
             out = self.out or Path(f"{dataset.path.resolve().name}.png")
@@ -253,15 +264,20 @@ def _print_report(report: Report, *, advise: bool) -> None:
             lag = "" if measures.lag is None else f"{measures.lag:.1f}"
             numbers = [str(measures.steps), f"{measures.duration_s:.1f}", success, f"{measures.idle:.0%}", lag]
         why = "\n".join(f"{finding.check}: {finding.text}" for finding in verdict.findings)
-        style = _STYLES[verdict.level]
-        table.add_row(str(index), verdict.id, f"[{style}]{verdict.level}[/]", *numbers, why.replace("[", r"\["))
+        # Text, never markup: ids, paths and reasons may hold brackets.
+        table.add_row(str(index), Text(verdict.id), _level(verdict.level), *numbers, Text(why))
     console.print(table)
     for finding in report.findings:
-        console.print(f"[{_STYLES[finding.level]}]{finding.level}[/] {finding.text}")
+        console.print(Text.assemble(_level(finding.level), f" {finding.text}"))
     counts = ", ".join(f"{report.count(level)} {level}" for level in LEVELS)
-    advice = f": drop or fix what fails (understudy dataset check {report.path} --drop)" if advise else ""
-    answer = "yes" if report.trainable else f"no{advice}"
-    console.print(f"{counts}. May I train on this? [bold]{answer}[/]", soft_wrap=True)
+    answer = Text("yes" if report.trainable else "no", style="bold")
+    if advise and report.droppable:
+        answer.append(f": drop or fix what fails (understudy dataset check {shlex.quote(str(report.path))} --drop)")
+    console.print(Text.assemble(f"{counts}. May I train on this? ", answer), soft_wrap=True)
+
+
+def _level(level: Level) -> Text:
+    return Text(level, style=_STYLES[level])
 
 
 def _outcome(id: str, came: Replay | UnderstudyError) -> dict[str, Any]:
@@ -279,24 +295,27 @@ def _print_replays(outcomes: list[tuple[str, Replay | UnderstudyError]]) -> None
     played = [came for _, came in outcomes if not isinstance(came, UnderstudyError)]
     for id, came in outcomes:
         if isinstance(came, UnderstudyError):
-            table.add_row(id, "", "", "", "", "", f"[bold red]not played[/]: {came}")
+            reason = Text.assemble(("not played", "bold red"), f": {came}")
+            table.add_row(Text(id), "", "", "", "", "", reason)
             continue
         for row, deviation in enumerate(came.deviations):
             within = deviation.beyond_step is None
-            said = "[green]within[/]" if within else f"[bold red]beyond[/] from step {deviation.beyond_step} on"
+            said = Text("within", "green") if within else Text("beyond", "bold red")
+            if not within:
+                said.append(f" from step {deviation.beyond_step} on", "default")
             numbers = [_measure(value, deviation.unit) for value in (deviation.rms, deviation.worst)]
             first = (id, str(came.steps)) if row == 0 else ("", "")
-            said = f"{said} ({_measure(deviation.tolerance, deviation.unit)})"
-            table.add_row(*first, deviation.name, *numbers, str(deviation.worst_step), said)
+            said.append(f" ({_measure(deviation.tolerance, deviation.unit)})", "default")
+            table.add_row(*map(Text, first), Text(deviation.name), *numbers, str(deviation.worst_step), said)
     console.print(table)
     if played:
         same = sum(came.success_recorded == came.success_replayed for came in played)
         references = " and ".join(sorted({came.compared_with for came in played}))
-        console.print(
+        said = (
             f"{sum(came.within for came in played)} of {len(outcomes)} within the tolerances; the outcome was the "
-            f"recorded one in {same} of {len(played)}. Played: {played[0].channel}; compared with {references}.",
-            soft_wrap=True,
+            f"recorded one in {same} of {len(played)}. Played: {played[0].channel}; compared with {references}."
         )
+        console.print(said, markup=False, soft_wrap=True)
 
 
 def _measure(value: float, unit: str) -> str:
