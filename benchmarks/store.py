@@ -32,6 +32,7 @@ from understudy.datasets.index import INDEX
 from understudy.datasets.live_file import Step
 from understudy.datasets.schema import ActionSpec, EpisodeInfo
 from understudy.datasets.store import Dataset
+from understudy.errors import InputError
 
 Frame = NDArray[np.uint8]
 Row = dict[str, Any]
@@ -52,6 +53,13 @@ class StoreBench:
     saves: int = 25
     """Saved, one by one, at each size."""
     seed: int = 0
+
+    def __post_init__(self) -> None:
+        if not 0.1 <= self.seconds <= 3600 or self.episodes < 1 or self.saves < 1:
+            raise InputError(
+                "The store benchmark needs 0.1 to 3600 seconds and at least one episode and save, got "
+                f"{self.seconds:g}, {self.episodes} and {self.saves}."
+            )
 
     def run(self, progress: Callable[[str], None] = lambda word: None) -> dict[str, list[Row]]:
         """Measure everything; one table a name."""

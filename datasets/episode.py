@@ -92,7 +92,9 @@ class Episode:
                 )
             _require_finite(f"action/{channel}", array)
         _require_shape("rewards", self.rewards, (steps,))
-        _require_finite("rewards", self.rewards)
+        _require_finite("rewards", self.rewards, np.float32)
+        if self.tick_ns.dtype != np.int64:
+            raise DatasetError(f"Tick stamps are {self.tick_ns.dtype}; expected int64, in ns.")
         if steps > 1 and not np.all(np.diff(self.tick_ns) > 0):
             row = int(np.argmin(np.diff(self.tick_ns) > 0))
             raise DatasetError(f"Tick stamps must increase; row {row + 1} does not come after row {row}.")
@@ -109,9 +111,15 @@ class Episode:
                 _require_finite(f"final_obs/{key}", np.asarray(self.final_observation[key]))
         for key, ages in self.ages_s.items():
             _require_shape(f"age/{key}", ages, (steps,))
-            _require_finite(f"age/{key}", ages)
+            _require_finite(f"age/{key}", ages, np.float32)
+            if key not in self.observations:
+                raise DatasetError(f"age/{key} is the age of nothing that is observed: {sorted(self.observations)}.")
         if self.states.size:
             _require_shape("states", self.states, (steps, self.states.shape[-1]))
+            _require_finite("states", self.states)
+        for name in self.streams:
+            if not name or "/" in name or "\0" in name or name == ".":
+                raise DatasetError(f"{name!r} cannot name a stream: it must not be empty or contain '/'.")
 
     def __len__(self) -> int:
         return len(self.tick_ns)
@@ -136,15 +144,19 @@ def _require_shape(name: str, array: Array, shape: tuple[int, ...]) -> None:
         raise DatasetError(f"{name} has shape {np.shape(array)}; expected {shape}.")
 
 
-def _require_finite(name: str, array: Array) -> None:
-    finite = np.isfinite(array)
+def _require_finite(name: str, array: Array, stored: type[np.generic] | None = None) -> None:
+    """Refuse what is not finite, or would not be as the type it is stored in."""
+    if array.dtype.kind not in "biuf":
+        raise DatasetError(f"{name} holds {array.dtype}; expected numbers.")
+    with np.errstate(over="ignore"):
+        finite = np.isfinite(array if stored is None else array.astype(stored))
     if not np.all(finite):
         row = int(np.argwhere(~np.atleast_1d(finite))[0][0])
         raise DatasetError(f"{name} has a value that is not finite at row {row}.")
 
 
 def _require_frames(key: str, frames: Array) -> None:
-    if frames.dtype != np.uint8 or frames.ndim != 4 or frames.shape[-1] != 3:
+    if frames.dtype != np.uint8 or frames.ndim != 4 or frames.shape[-1] != 3 or 0 in frames.shape:
         raise DatasetError(
             f"obs/{key} is {frames.dtype} of shape {frames.shape}; camera frames must be uint8 (N, height, width, 3)."
         )
@@ -323,12 +335,12 @@ def _summary(path: Path, seal: Seal) -> Summary:
         raise DatasetError(f"{path} holds no episode; its seal says {facts.get('kind')!r}.")
     _require_version(facts.get("schema_version"), path)
     try:
-        keys = {key: (str(dtype), tuple(map(int, shape))) for key, (dtype, shape) in facts["keys"].items()}
+        keys = {key: (np.dtype(kind).str, tuple(map(int, shape))) for key, (kind, shape) in facts["keys"].items()}
         info = EpisodeInfo.from_dict(facts["info"])
         return Summary(
             path.stem, int(facts["steps"]), str(facts["checksum"]), str(facts["content_checksum"]), info, keys
         )
-    except (LookupError, ValueError, TypeError, AttributeError) as error:
+    except (LookupError, ValueError, TypeError, AttributeError, OverflowError) as error:
         reason = " ".join(str(error).split())
         raise DatasetError(f"{path} is damaged: its seal does not describe an episode ({reason}).") from error
 

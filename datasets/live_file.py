@@ -76,6 +76,7 @@ class LiveFile:
         # Begun under another name: a kill before the first flush must not leave a recording that does not open.
         begun = path.with_name(f".{path.stem}.begin")
         self._folder = path.parent
+        self._path = begun
         self._seen: dict[str, Array] = {}
         self._digests = {key: hashlib.sha256() for key in observation if is_image(key)}
         """Of the frames that steps were decided on, so that finishing need not unpack them all again."""
@@ -101,6 +102,7 @@ class LiveFile:
         self._seen = {key: observation[key] for key in self._digests}
         self._file.flush()
         os.rename(begun, path)
+        self._path = path
 
     def write(self, step: Step) -> None:
         """Put one step into the next row and flush it: numbers first, the tick that vouches for them last."""
@@ -152,7 +154,7 @@ class LiveFile:
         """Lay out the next block in every array, and have that on disk before any of its rows is used."""
         arrays = (*self._arrays.values(), *self._images.values())
         row_bytes = sum(array.dtype.itemsize * int(np.prod(array.shape[1:])) for array in arrays)
-        require_space(self._folder, BLOCK * row_bytes)
+        require_space(self._folder, BLOCK * row_bytes, written=self._path.stat().st_size)
         self._capacity += BLOCK
         for dataset in (*arrays, self._ticks):
             dataset.resize(self._capacity, axis=0)

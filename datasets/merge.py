@@ -19,6 +19,7 @@ from understudy.errors import DatasetError
 
 _COMMIT_EVERY = 200
 """Copies that enter the index together."""
+_ADVICE = "merge a part of them with --where, or keep them apart"
 
 
 @dataclass(frozen=True)
@@ -49,18 +50,21 @@ def merge(
 
     Raises:
         DatasetError: robot, task, action space, rate or observations differ; nothing has been copied.
-        OSError: the disk is full or fails; what was copied until then is in the target.
+        OSError: the disk is full or fails; what was copied until then is in the target, or waits there as a take.
     """
-    chosen = [(source, source.summary(id)) for source in sources for id in source.select(where)]
+    unreadable: dict[str, str] = {}
+    condition = Where(where) if isinstance(where, str) else where
+    chosen = [(source, source.summary(id)) for source in sources for id in source.select(condition, None, unreadable)]
     for source, _ in chosen:
         target.require(source.robot, source.task)
     mine = [target.summary(id) for id in target.ids]
-    _require_alike([*((target, summary) for summary in mine), *chosen])
+    found = [*((target, summary) for summary in mine), *chosen]
+    require_alike([(dataset.file(summary.id), summary) for dataset, summary in found], _ADVICE)
     known = {summary.content_checksum for summary in mine}
     taken = {summary.id for summary in mine} | set(target.dropped)
     copied: list[str] = []
     present: list[str] = []
-    damaged: list[str] = []
+    damaged = list(unreadable.values())
     waiting: list[tuple[Path, LiveLock]] = []
     for done, (source, summary) in enumerate(chosen):
         if summary.content_checksum in known:
@@ -86,7 +90,8 @@ def _copy(source: Path, target: Path) -> tuple[Path, LiveLock]:
     """A copy that appears whole, under `recording/` of the target, and the lock that keeps others from judging it."""
     require_space(target.parent, source.stat().st_size)
     lock = LiveLock(target)
-    lock.acquire()
+    if not lock.acquire() or target.exists():
+        raise DatasetError(f"{target} is there already: a take waits under that name. Decide about it: dataset repair.")
     fresh = target.with_name(f".{target.stem}.new")
     try:
         shutil.copyfile(source, fresh)
@@ -108,12 +113,20 @@ def _commit(target: Dataset, waiting: list[tuple[Path, LiveLock]]) -> tuple[str,
         waiting.clear()
 
 
-def _require_alike(found: Sequence[tuple[Dataset, Summary]]) -> None:
-    """Refuse episodes that no policy could be trained on together."""
+def require_alike(found: Sequence[tuple[Path, Summary]], advice: str) -> None:
+    """Refuse episodes that no policy could be trained on together.
+
+    Args:
+        found: file (or another name) and summary of each.
+        advice: what to do instead, as the end of a sentence.
+
+    Raises:
+        DatasetError: two differ; names both and what differs.
+    """
     if not found:
         return
-    first_dataset, first = found[0]
-    for dataset, summary in found:
+    first_name, first = found[0]
+    for name, summary in found:
         for what, mine, theirs in (
             ("action space", first.info.action_spec, summary.info.action_spec),
             ("training channel", first.info.actions, summary.info.actions),
@@ -122,7 +135,6 @@ def _require_alike(found: Sequence[tuple[Dataset, Summary]]) -> None:
         ):
             if mine != theirs:
                 raise DatasetError(
-                    f"{dataset.file(summary.id)} differs in its {what} from {first_dataset.file(first.id)}: {theirs} "
-                    f"there, {mine} here. They cannot be trained on together; merge a part of them with --where, or "
-                    "keep them apart."
+                    f"{name} differs in its {what} from {first_name}: {theirs} there, {mine} here. They cannot be "
+                    f"trained on together; {advice}."
                 )

@@ -97,7 +97,7 @@ def run_quarantined(
 
 
 def _environment() -> dict[str, str]:
-    """Ours, with the places modules were imported from, and without HDF5 plug-ins and HDF5's own file locks."""
+    """Ours, with the places modules were imported from, and without HDF5's plug-ins."""
     path = os.pathsep.join(part for part in sys.path if part)
     return {**os.environ, "PYTHONPATH": path, "HDF5_PLUGIN_PRELOAD": "::"}
 
@@ -132,6 +132,10 @@ def _messages(answers: IO[bytes], stall_s: float, subject: str) -> Iterator[dict
 
 
 def _raise(message: Mapping[str, Any]) -> None:
+    if message["kind"] == "OSError":
+        if message["errno"] is None:
+            raise UnderstudyError(message["error"])
+        raise OSError(message["errno"], os.strerror(message["errno"]), message["file"])
     if message["kind"] == "MissingExtra":
         raise MissingExtra(message["package"], message["extra"])
     raise _ERRORS[message["kind"]](message["error"])
@@ -156,6 +160,9 @@ def perform(job: str, arguments: Mapping[str, Any], report: Report) -> dict[str,
     except ModuleNotFoundError as error:
         package = (error.name or "").partition(".")[0]
         return {"error": str(error), "kind": "MissingExtra", "package": package, "extra": extra_of(package) or "all"}
+    except OSError as error:
+        # Of what is written: readers turn what they meet into DatasetErrors.
+        return {"error": str(error), "kind": "OSError", "errno": error.errno, "file": error.filename}
     except MemoryError:
         return {"error": f"{arguments.get('path')}: reading it takes more memory than allowed.", "kind": "DatasetError"}
     except UnderstudyError as error:

@@ -7,6 +7,7 @@ alone, nothing that holds a step is deleted, and what cannot be read is named an
 from __future__ import annotations
 
 import dataclasses
+import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,12 +15,15 @@ from typing import Any
 
 import h5py
 
-from understudy.datasets.disk import LiveLock, require_space
+from understudy.datasets.disk import LiveLock, files_in, require_space
 from understudy.datasets.episode import GROUP
 from understudy.datasets.live_file import EmptyRecording, finalise, is_complete
 from understudy.datasets.quarantine import Report, run_quarantined
 from understudy.datasets.schema import EpisodeInfo
 from understudy.errors import DatasetError
+
+_LONGEST_TAIL = 1 << 30
+"""Bytes that may be missing at the end of an interrupted recording."""
 
 
 @dataclass(frozen=True)
@@ -44,11 +48,11 @@ def recover_takes(folder: Path) -> Iterator[tuple[Path, str, str]]:
     Yields (file, outcome, reason): "taken" for one that is a complete take now, "empty" for one without a whole step,
     "unreadable" with the reason; complete takes are passed over.
     """
-    for file in sorted(folder.glob("*.hdf5")):
+    for file in files_in(folder):
         lock = LiveLock(file)
-        if not lock.acquire():
-            continue
         try:
+            if not lock.acquire():
+                continue
             if not is_complete(file):
                 require_space(folder, file.stat().st_size)
                 yield file, run_quarantined("finish", {"path": str(file)}, subject=str(file)), ""
@@ -66,6 +70,7 @@ def finish_interrupted(arguments: Mapping[str, Any], report: Report) -> str:
     """
     file = Path(arguments["path"])
     try:
+        _lengthen(file)
         finalise(file, _note_interruption(file))
     except EmptyRecording:
         return "empty"
@@ -89,6 +94,19 @@ def remove_scraps(dataset: Path) -> None:
         lock = LiveLock(lock_file)
         if lock.acquire():
             lock.release()
+
+
+def _lengthen(file: Path) -> None:
+    """Give a file that ends before its superblock says the missing bytes: no row lies there that has a tick.
+
+    A write that a full disk or a limit refused leaves that behind, and HDF5 will not open such a file.
+    """
+    with file.open("rb") as opened:
+        head = opened.read(48)
+    if len(head) == 48 and head[8] == 0 and head[13] == 8:  # version 0, addresses of 8 bytes, as the recorder writes
+        said = int.from_bytes(head[40:48], "little")
+        if 0 < said - file.stat().st_size < _LONGEST_TAIL:
+            os.truncate(file, said)
 
 
 def _note_interruption(file: Path) -> EpisodeInfo:

@@ -44,6 +44,8 @@ def key_unit(key: str) -> str:
     """
     if key in KEY_UNITS:
         return KEY_UNITS[key]
+    if "/" in key or "\0" in key:
+        raise InputError(f"The observation key {key!r} contains '/' or a null character, which HDF5 does not allow.")
     if key.startswith("image_"):
         return "uint8, height x width x 3"
     if key.startswith(OTHER) and key != OTHER:
@@ -169,12 +171,19 @@ class EpisodeInfo:
         for name in _TEXTS:
             if not isinstance(getattr(self, name), str):
                 raise InputError(f"Episode metadata: {name} must be a text, got {getattr(self, name)!r}.")
-        if self.success not in (True, False, None):
+            if any("\ud800" <= character <= "\udfff" for character in getattr(self, name)):
+                raise InputError(f"Episode metadata: {name} is no text that can be stored, {getattr(self, name)!r}.")
+        if self.success is not None and type(self.success) is not bool:
             raise InputError(f"Episode metadata: success must be true, false or null, got {self.success!r}.")
         if self.seed is not None and (isinstance(self.seed, bool) or not isinstance(self.seed, (int, np.integer))):
             raise InputError(f"Episode metadata: seed must be a whole number or null, got {self.seed!r}.")
-        if not isinstance(self.randomization, Mapping):
-            raise InputError(f"Episode metadata: randomization must be names with numbers, got {self.randomization!r}.")
+        object.__setattr__(self, "seed", None if self.seed is None else int(self.seed))
+        object.__setattr__(self, "rate_hz", float(self.rate_hz))
+        try:
+            plain = {str(name): float(value) for name, value in self.randomization.items()}
+        except (AttributeError, TypeError, ValueError, OverflowError) as error:
+            raise InputError(f"Episode metadata: randomization must be names with numbers ({error}).") from error
+        object.__setattr__(self, "randomization", plain)
 
     def to_json(self) -> str:
         """The whole record as one JSON text."""
@@ -201,5 +210,5 @@ class EpisodeInfo:
         """
         try:
             return cls(**{**data, "action_spec": ActionSpec.from_dict(data["action_spec"])})
-        except (ValueError, LookupError, TypeError, AttributeError) as error:
+        except (ValueError, LookupError, TypeError, AttributeError, OverflowError) as error:
             raise DatasetError(f"Episode metadata cannot be read: {error}.") from error

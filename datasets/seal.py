@@ -134,7 +134,7 @@ def _parse(path: Path, head: bytes, file: IO[bytes], remedy: str) -> Seal:
             raise ValueError("its digest does not match")
         facts = json.loads(body)
         return Seal(facts, int(facts["block"]), int(facts["body_bytes"]), str(facts["body_sha256"]))
-    except (ValueError, LookupError, TypeError, RecursionError) as error:
+    except (ValueError, LookupError, TypeError, RecursionError, OverflowError) as error:
         raise DatasetError(f"{path} is damaged: its seal cannot be read ({error}). {remedy}") from error
 
 

@@ -34,7 +34,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from understudy.datasets.disk import LiveLock, open_lock, require_space, sync
+from understudy.datasets.disk import LiveLock, files_in, open_lock, require_space, sync
 from understudy.datasets.episode import (
     GROUP,
     Episode,
@@ -86,9 +86,9 @@ class Dataset:
             DatasetError: something is there already.
         """
         path = Path(path)
-        if path.exists() and (not path.is_dir() or any(path.iterdir())):
+        if path.exists() and not _is_blank(path):
             advice = "choose another folder"
-            if path.is_dir() and any(path.glob("episodes/*.hdf5")):
+            if path.is_dir() and any(files_in(path / folder) for folder in FOLDERS):
                 advice = f"its index is gone: `understudy dataset repair {path}` makes it again"
             raise DatasetError(f"{path} exists and is not empty; {advice}.")
         for folder in FOLDERS:
@@ -143,14 +143,16 @@ class Dataset:
         """
         path = Path(path)
         if (path / INDEX).exists():
+            (path / INDEX).read_bytes()  # one that may not be read is not damaged: the OSError says so
             with contextlib.suppress(DatasetError):
                 Index(path).links()
                 raise InputError(f"{path / INDEX} is in order; there is nothing to rebuild.")
-        first = next(
-            (summary for _, summary, _ in _summaries(sorted((path / "episodes").glob("*.hdf5"))) if summary), None
-        )
+        files = [file for folder in FOLDERS for file in files_in(path / folder)]
+        first = next((summary for _, summary, _ in _summaries(files) if summary), None)
         if first is None:
-            raise DatasetError(f"{path / 'episodes'} holds no readable episodes; there is nothing to rebuild from.")
+            raise DatasetError(
+                f"{path} holds no readable episode, take or dropped episode; there is nothing to rebuild from."
+            )
         for folder in FOLDERS:
             (path / folder).mkdir(exist_ok=True)
         dataset = cls(path, first.info.robot, first.info.task)
@@ -210,12 +212,16 @@ class Dataset:
         """Id -> metadata of every committed episode, in order."""
         return {id: self.summary(id).info for id in self.ids}
 
-    def select(self, where: str | Where | None = None, split: str | None = None) -> tuple[str, ...]:
+    def select(
+        self, where: str | Where | None = None, split: str | None = None, unreadable: dict[str, str] | None = None
+    ) -> tuple[str, ...]:
         """Ids of the episodes that meet a condition and are in a split, in order.
 
         Args:
             where: such as "success and operator != 'scripted'"; see `where.py`. None: all.
             split: name of a split. None: all.
+            unreadable: where to note, id -> reason, the episodes that say nothing of themselves and are passed over;
+                None: the first of them is an error.
 
         Raises:
             InputError: the condition cannot be read, or there is no such split.
@@ -228,10 +234,21 @@ class Dataset:
                 raise unknown_name("split", split, splits)
             chosen = set(splits[split])
             ids = tuple(id for id in ids if id in chosen)
-        if where is None:
+        condition = where if where is None or isinstance(where, Where) else Where(where)
+        if condition is None and unreadable is None:
             return ids
-        condition = where if isinstance(where, Where) else Where(where)
-        return tuple(id for id in ids if condition(self.summary(id)))
+        chosen = []
+        for id in ids:
+            try:
+                summary = self.summary(id)
+            except DatasetError as error:
+                if unreadable is None:
+                    raise
+                unreadable[id] = str(error)
+                continue
+            if condition is None or condition(summary):
+                chosen.append(id)
+        return tuple(chosen)
 
     def checksum(self, ids: Iterable[str] | None = None) -> str:
         """SHA-256 over the checksums of these episodes (None: all), in order: what a model says it was trained on."""
@@ -286,7 +303,8 @@ class Dataset:
         arrays = (*episode.observations.values(), *(stream.values for stream in episode.streams.values()))
         require_space(path.parent, sum(array.nbytes for array in arrays))
         lock = LiveLock(path)
-        lock.acquire()
+        if not lock.acquire():
+            raise DatasetError(f"{path} is being written by another process; try again.")
         fresh = path.with_name(f".{path.stem}.new")
         try:
             write_episode(fresh, episode)
@@ -296,23 +314,27 @@ class Dataset:
             fresh.unlink(missing_ok=True)
             lock.release()
 
-    def commit(self, recording: Path | str) -> str:
+    def commit(self, recording: Path | str, *, verify: bool = False) -> str:
         """Make a finished take an episode of this dataset for good, and return its id.
+
+        Args:
+            recording: the take.
+            verify: check its every byte first, for one that was not written just now.
 
         Raises:
             DatasetError: it is not a finished take, or is of another robot or task.
         """
         recording = Path(recording)
-        self.commit_all([recording])
+        self.commit_all([recording], verify=verify)
         return recording.stem
 
-    def commit_all(self, recordings: Iterable[Path]) -> tuple[str, ...]:
+    def commit_all(self, recordings: Iterable[Path], *, verify: bool = False) -> tuple[str, ...]:
         """Commit finished takes under `recording/`, all in one change of the index; returns their ids.
 
         Raises:
             DatasetError: one is not a finished take, or is of another robot or task; none was committed.
         """
-        found = [(recording, read_summary(recording)) for recording in recordings]
+        found = [(recording, read_summary(recording, verify=verify)) for recording in recordings]
         for recording, summary in found:
             self.require(summary.info.robot, summary.info.task)
             sync(recording)
@@ -332,15 +354,26 @@ class Dataset:
         Raises:
             DatasetError: there is no such episode.
         """
+        self.drop_all([id])
+
+    def drop_all(self, ids: Iterable[str]) -> None:
+        """Move episodes to the trash, all in one change of the index.
+
+        Raises:
+            DatasetError: one of them is not there; none was moved.
+        """
         with self._locked():
-            source = self._place("episodes", id)
-            if id not in self.ids and not source.exists():  # a damaged one may be there and not in the index
-                raise DatasetError(str(unknown_name("episode", id, self.ids)))
-            left = [self._place("episodes", other) for other in self.ids if other != id]
+            known, gone = set(self.ids), dict.fromkeys(ids)
+            for id in gone:
+                # A damaged one may be there and not in the index.
+                if id not in known and not self._place("episodes", id).exists():
+                    raise DatasetError(str(unknown_name("episode", id, known)))
+            left = [self._place("episodes", id) for id in known if id not in gone]
             with self._index.change() as draft:
-                if source.exists():
-                    _move(source, self._place("trash", id))
-                draft.unlink({id})
+                for id in gone:
+                    if (source := self._place("episodes", id)).exists():
+                        _move(source, _free(self._place("trash", id)))
+                draft.unlink(set(gone))
                 # Counted anew: a damaged file cannot say how long it was.
                 draft.set_total(_steps(left))
 
@@ -365,7 +398,7 @@ class Dataset:
     @property
     def dropped(self) -> tuple[str, ...]:
         """Ids in the trash."""
-        return tuple(sorted(file.stem for file in (self.path / "trash").glob("*.hdf5")))
+        return tuple(file.stem for file in files_in(self.path / "trash"))
 
     def empty_trash(self) -> tuple[str, ...]:
         """Delete what was dropped, for good; returns the ids."""
@@ -403,8 +436,9 @@ class Dataset:
             fresh.unlink(missing_ok=True)
             require_space(source.parent, source.stat().st_size)
             try:
-                with open_hdf5(source, "episode file") as old, create_episode_file(fresh, info) as new:
-                    old.copy(GROUP, new)
+                with create_episode_file(fresh, info) as new:
+                    with open_hdf5(source, "episode file") as old:
+                        old.copy(GROUP, new)
                     write_info(new[GROUP], info)
                 seal_episode(fresh)
                 sync(fresh)
@@ -424,8 +458,8 @@ class Dataset:
         """
         _require_shares(shares)
         with self._locked():
-            demos = list(self._index.links())
-            order = rng.permutation(len(demos))
+            demos = [demo for demo, _ in sorted(self._index.links().items(), key=lambda item: item[1])]
+            order = rng.permutation(len(demos))  # over ids in order, so that dropping and restoring changes nothing
             # Rounding the running sum, not each share: the sizes then add up.
             ends = np.rint(np.cumsum([0.0, *shares.values()]) * len(demos)).astype(int)
             drawn = {name: [demos[k] for k in sorted(order[ends[i] : ends[i + 1]])] for i, name in enumerate(shares)}
@@ -472,7 +506,7 @@ class Dataset:
         """Ids of finished takes that nobody has kept or dropped, and that no recorder is holding."""
         found = []
         writable = os.access(self.path / "recording", os.W_OK)
-        for file in sorted((self.path / "recording").glob("*.hdf5")):
+        for file in files_in(self.path / "recording"):
             lock = LiveLock(file)
             if not writable or lock.acquire():  # where nothing can be written, nobody records
                 with contextlib.suppress(DatasetError, OSError):
@@ -495,7 +529,7 @@ class Dataset:
     def discard(self, id: str) -> None:
         """Move a take to the trash."""
         with self._locked():
-            _move(self._place("recording", id), self._place("trash", id))
+            _move(self._place("recording", id), _free(self._place("trash", id)))
 
     def recover(self) -> Recovery:
         """Put right what a crash left: finish interrupted takes, and bring the index up to the folder.
@@ -504,7 +538,9 @@ class Dataset:
         """
         with self._locked():
             known = set(self._index.links().values())
-            there = {file.stem for file in (self.path / "episodes").glob("*.hdf5")}
+            for folder in FOLDERS:  # git and rsync leave empty ones out
+                (self.path / folder).mkdir(exist_ok=True)
+            there = {file.stem for file in files_in(self.path / "episodes")}
             gone = known - there
             readable, unreadable = self._readable(sorted(there - known))
             if readable or gone:
@@ -519,7 +555,7 @@ class Dataset:
                 if outcome == "taken":
                     takes.append(file.stem)
                 elif outcome == "empty":
-                    _move(file, self._place("trash", file.stem))
+                    _move(file, _free(self._place("trash", file.stem)))
                     empty.append(file.stem)
                 else:
                     unreadable[file.stem] = reason
@@ -553,6 +589,25 @@ class Dataset:
         with open_lock(self.path / ".lock") as file:
             fcntl.flock(file, fcntl.LOCK_EX)
             yield
+
+
+def _is_blank(path: Path) -> bool:
+    """Whether a folder holds nothing but what creating a dataset makes first; a creation may have been interrupted."""
+    if not path.is_dir():
+        return False
+    begun = {*FOLDERS, ".lock", f".{INDEX}.new"}
+    return all(entry.name in begun for entry in path.iterdir()) and not any(
+        any((path / folder).iterdir()) for folder in FOLDERS if (path / folder).is_dir()
+    )
+
+
+def _free(target: Path) -> Path:
+    """The path, or one beside it where something has that name already: nothing in the trash is ever replaced."""
+    free, number = target, 1
+    while free.exists():
+        number += 1
+        free = target.with_name(f"{target.stem}-{number}{target.suffix}")
+    return free
 
 
 def _summaries(files: Iterable[Path], *, verify: bool = False) -> Iterator[tuple[Path, Summary | None, str]]:

@@ -10,6 +10,7 @@ import dataclasses
 import queue
 import threading
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -65,6 +66,9 @@ class EpisodeWriter:
         self._queue: queue.SimpleQueue[_Handed | None] = queue.SimpleQueue()
         step_bytes = sum(np.asarray(value).nbytes for value in observation.values())
         self._most_waiting = max(10, min(QUEUE_STEPS, QUEUE_BYTES // max(1, step_bytes)))
+        self._shapes = {key: np.shape(value) for key, value in observation.items()}
+        self._form: _Form | None = None
+        self._finished = False
         self._lock = LiveLock(path)
         try:
             if not self._lock.acquire():
@@ -73,6 +77,9 @@ class EpisodeWriter:
         except OSError as error:
             self._lock.release()
             raise self._failure(error) from error
+        except BaseException:
+            self._lock.release()
+            raise
         # Not a daemon: one that is torn off inside HDF5 keeps its lock, and the interpreter then never exits.
         self._thread = threading.Thread(target=self._work, name=f"writer-{path.stem}")
         self._thread.start()
@@ -90,6 +97,8 @@ class EpisodeWriter:
         """
         if self._error is not None:
             self._raise_failure()
+        if self._finished:
+            raise RecordingError(f"{self._where()} comes after the episode was finished; begin another one.")
         if step.tick_ns <= self._last_ns:
             raise RecordingError(f"{self._where()} is stamped {step.tick_ns} ns, not after the one before it.")
         if self.steps - self.written >= self._most_waiting:
@@ -139,7 +148,7 @@ class EpisodeWriter:
         self._raise_failure()
         try:
             finalise(self.path, info or self.info, streams, self._file.digests)
-        except (OSError, RuntimeError) as error:
+        except (OSError, RuntimeError, LookupError) as error:
             raise self._failure(error) from error
         return self.path
 
@@ -166,6 +175,7 @@ class EpisodeWriter:
         return f"{self.path}: step {self.steps}"
 
     def _stop(self) -> None:
+        self._finished = True
         if self._thread.is_alive():
             self._queue.put(None)
             self._thread.join()
@@ -190,17 +200,18 @@ class EpisodeWriter:
         """Check a step, as it will be stored, and write it.
 
         Raises:
-            RecordingError: a value is not finite.
+            RecordingError: something in it has another shape than in the first step, or is not finite.
         """
-        seen = _as_stored(step.next_observation)
-        numbers = {name: getattr(step, name) for name in CHANNELS} | {key: seen[key] for key in self._numbers}
-        for name, value in numbers.items():
-            if not np.all(np.isfinite(value)):
-                raise RecordingError(
-                    f"{self.path}: step {self.written}: {name} has a value that is not finite; recording has ended. "
-                    "The steps before it are kept."
-                )
-        self._file.write(dataclasses.replace(step, next_observation=seen))
+        step = dataclasses.replace(step, next_observation=_as_stored(step.next_observation))
+        if self._form is None:
+            self._form = _Form.of(step, self.info.action_spec.size, self._shapes)
+        try:
+            self._form.require(step)
+        except ValueError as error:
+            raise RecordingError(
+                f"{self.path}: step {self.written}: {error}; recording has ended. The steps before it are kept."
+            ) from error
+        self._file.write(step)
         self.written += 1
 
     def _guarded(self, call: Callable[..., None], *arguments: Step) -> None:
@@ -220,6 +231,48 @@ class EpisodeWriter:
             f"{self.path} could not be written: {error}. Free some space or check the disk, then record again; "
             "committed episodes and the steps written so far are kept."
         )
+
+
+@dataclass(frozen=True)
+class _Form:
+    """What every step of an episode has in common with its first."""
+
+    width: int
+    """Numbers of an action."""
+    shapes: Mapping[str, tuple[int, ...]]
+    """Observation key -> shape."""
+    ages: frozenset[str]
+    """Keys whose age is told."""
+    state: tuple[int, ...] | None
+    """Shape of the simulator's state."""
+
+    @classmethod
+    def of(cls, first: Step, width: int, shapes: Mapping[str, tuple[int, ...]]) -> _Form:
+        """The form that the first step of an episode sets."""
+        state = None if first.state is None else first.state.shape
+        return cls(width, shapes, frozenset(first.ages_s) & frozenset(shapes), state)
+
+    def require(self, step: Step) -> None:
+        """Refuse what would be filled in, stretched, or make the episode unreadable.
+
+        Raises:
+            ValueError: names what differs.
+        """
+        if set(step.ages_s) != self.ages:
+            raise ValueError(f"ages are told of {sorted(step.ages_s)}, and of {sorted(self.ages)} in the first step")
+        if (None if step.state is None else step.state.shape) != self.state:
+            raise ValueError(f"the state has shape {np.shape(step.state)}, and {self.state} in the first step")
+        expected = {**dict.fromkeys(CHANNELS, (self.width,)), **self.shapes}
+        values: dict[str, Array] = {name: getattr(step, name) for name in CHANNELS} | dict(step.next_observation)
+        for name, value in values.items():
+            if value.shape != expected[name]:
+                raise ValueError(f"{name} has shape {value.shape}; expected {expected[name]}")
+        with np.errstate(over="ignore"):
+            told = {"reward": np.float32(step.reward), **{f"age of {k}": np.float32(v) for k, v in step.ages_s.items()}}
+        numbers = {name: value for name, value in values.items() if not is_image(name)} | told
+        for name, number in (numbers if step.state is None else {**numbers, "state": step.state}).items():
+            if not np.all(np.isfinite(number)):
+                raise ValueError(f"{name} has a value that is not finite")
 
 
 def _as_stored(observation: Mapping[str, Array]) -> dict[str, Array]:

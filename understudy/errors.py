@@ -133,7 +133,7 @@ def missing_extra_of(error: ModuleNotFoundError) -> MissingExtra | None:
     return None if extra is None else MissingExtra(error.name.partition(".")[0], extra)
 
 
-_FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
+_FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 _FORBIDDEN = frozenset({errno.EACCES, errno.EPERM, errno.EROFS})
 _UNFIT = frozenset({errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.EEXIST, errno.ENAMETOOLONG, errno.ELOOP})
 
@@ -142,6 +142,10 @@ def failed_file_of(error: OSError) -> UnderstudyError | None:
     """Turn a path that the system refused into a sentence with the remedy; None for other failures of the system."""
     what = f"{error.filename}: {error.strerror}" if error.filename else " ".join(str(error).split())
     if error.errno in _FULL:
+        if error.errno == errno.EFBIG:
+            return UnderstudyError(
+                f"A file would grow too large ({what}): raise the limit (ulimit -f), then run this again."
+            )
         return UnderstudyError(f"The disk is full ({what}): free some space, then run this again.")
     if error.errno in _FORBIDDEN:
         return InputError(f"Not allowed here ({what}): give another path, or change its permissions.")

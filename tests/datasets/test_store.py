@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import multiprocessing
+import os
 from pathlib import Path
 
 import h5py
@@ -11,6 +12,8 @@ import numpy as np
 import pytest
 from datasets_builders import info, make_dataset, make_episode, record, steps_of
 
+from understudy.datasets import disk
+from understudy.datasets.disk import LiveLock
 from understudy.datasets.index import INDEX
 from understudy.datasets.seal import read_seal, write_seal
 from understudy.datasets.store import Dataset
@@ -268,3 +271,103 @@ def test_an_unreadable_episode_that_the_index_does_not_know_is_told(tmp_path: Pa
     dataset = make_dataset(tmp_path / "demos", 2)
     (dataset.path / "episodes/stray.hdf5").write_text("text")
     assert "does not begin with a seal" in Dataset.open(dataset.path).recovery.unreadable["stray"]
+
+
+# --- incidents -----------------------------------------------------------------------------------------------------
+
+
+def test_what_file_managers_leave_is_passed_over(tmp_path: Path) -> None:
+    """A `._NAME.hdf5` made every command fail, repair among them; a pipe under recording/ made them hang."""
+    dataset = make_dataset(tmp_path / "demos", 2)
+    for folder in ("episodes", "recording", "trash"):
+        (dataset.path / folder / f"._{dataset.ids[0]}.hdf5").write_bytes(b"")
+        os.mkfifo(dataset.path / folder / "pipe.hdf5")
+    opened = Dataset.open(dataset.path)
+    assert len(opened) == 2
+    assert not opened.recovery.unreadable
+    assert opened.takes() == opened.dropped == ()
+
+
+def test_one_damaged_seal_does_not_hide_the_others(tmp_path: Path) -> None:
+    dataset = make_dataset(tmp_path / "demos", 3)
+    damaged = dataset.ids[1]
+    raw = bytearray(dataset.file(damaged).read_bytes())
+    raw[300] ^= 1
+    dataset.file(damaged).write_bytes(raw)
+    unreadable: dict[str, str] = {}
+    assert dataset.select("success", unreadable=unreadable) == (dataset.ids[0], dataset.ids[2])
+    assert set(unreadable) == {damaged}
+    with pytest.raises(DatasetError, match=damaged):
+        dataset.select("success")
+    dataset.drop(damaged)
+    assert not dataset.damaged()
+
+
+def test_a_creation_that_was_interrupted_can_be_done_again(tmp_path: Path) -> None:
+    for folder in ("episodes", "recording", "trash"):
+        (tmp_path / "demos" / folder).mkdir(parents=True)
+    (tmp_path / "demos" / ".lock").touch()
+    assert len(Dataset.create(tmp_path / "demos", robot="two_joint", task="reach")) == 0
+
+
+def test_folders_that_git_left_out_are_made_again(tmp_path: Path) -> None:
+    dataset = make_dataset(tmp_path / "demos", 1)
+    (dataset.path / "recording").rmdir()
+    (dataset.path / "trash").rmdir()
+    Dataset.open(dataset.path).add(make_episode(20, seed=5))
+    assert len(dataset) == 2
+
+
+def test_splits_depend_on_the_episodes_and_the_seed_alone(tmp_path: Path) -> None:
+    dataset = make_dataset(tmp_path / "demos", 6)
+    dataset.split({"train": 0.5}, np.random.default_rng(1))
+    before = set(dataset.splits()["train"])
+    first = dataset.ids[0]
+    dataset.drop(first)
+    dataset.restore(first)
+    dataset.split({"train": 0.5}, np.random.default_rng(1))
+    assert set(dataset.splits()["train"]) == before
+
+
+def test_a_damaged_take_is_not_kept(tmp_path: Path) -> None:
+    dataset = make_dataset(tmp_path / "demos", 2)
+    id = dataset.ids[0]
+    take = dataset.take_file(id)
+    os.rename(dataset.file(id), take)
+    take.write_bytes(take.read_bytes()[:-3] + b"xyz")
+    opened = Dataset.open(dataset.path)
+    with pytest.raises(DatasetError, match="is damaged"):
+        opened.commit(take, verify=True)
+    assert take.exists()
+
+
+def test_nothing_in_the_trash_is_replaced(tmp_path: Path) -> None:
+    dataset = make_dataset(tmp_path / "demos", 1)
+    id = dataset.ids[0]
+    content = dataset.file(id).read_bytes()
+    dataset.drop(id)
+    dataset.take_file(id).write_bytes(content + b"another")
+    dataset.discard(id)
+    assert set(dataset.dropped) == {id, f"{id}-2"}
+    assert (dataset.path / "trash" / f"{id}.hdf5").read_bytes() == content
+
+
+def test_a_lock_whose_name_was_removed_meanwhile_is_not_held_twice(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A released between B's opening and B's locking; then B and C both held it."""
+    take = tmp_path / "a.hdf5"
+    first, second, third = LiveLock(take), LiveLock(take), LiveLock(take)
+    assert first.acquire()
+    really = disk.open_lock
+
+    def opened_just_before_the_first_lets_go(path: Path) -> object:
+        file = really(path)
+        monkeypatch.setattr(disk, "open_lock", really)
+        first.release()
+        return file
+
+    monkeypatch.setattr(disk, "open_lock", opened_just_before_the_first_lets_go)
+    assert second.acquire()
+    assert not third.acquire()
+    second.release()

@@ -21,6 +21,7 @@ from rich.text import Text
 from understudy.datasets.episode import Summary, read_summary
 from understudy.datasets.index import INDEX, Index
 from understudy.datasets.store import Dataset
+from understudy.datasets.where import Where
 from understudy.errors import DatasetError, InputError
 
 __all__ = ["DatasetInfo", "DatasetList", "DatasetRepair"]
@@ -77,6 +78,8 @@ class DatasetRepair:
         print(
             f"brought into the index: {len(found.linked)}; taken out of it, their files are gone: {len(found.unlinked)}"
         )
+        for id in found.empty:
+            print(f"recording {id} ended before its first step; it is in the trash")
         for reason in found.unreadable.values():
             print(f"cannot be recovered: {reason}")
         damaged = dataset.damaged()
@@ -89,7 +92,10 @@ class DatasetRepair:
 
     def _decide(self, dataset: Dataset, id: str) -> str:
         if self.takes == "keep":
-            dataset.commit(dataset.take_file(id))
+            try:
+                dataset.commit(dataset.take_file(id), verify=True)
+            except DatasetError as error:
+                return f"not kept: {error}"
             return "kept"
         if self.takes == "drop":
             dataset.discard(id)
@@ -127,9 +133,19 @@ class DatasetList:
         if self.trash:
             if self.where is not None or self.split is not None:
                 raise InputError("--trash lists everything that was dropped; leave out --where and --split.")
-            summaries = [read_summary(dataset.path / "trash" / f"{id}.hdf5") for id in dataset.dropped]
+            files = [dataset.path / "trash" / f"{id}.hdf5" for id in dataset.dropped]
         else:
-            summaries = [dataset.summary(id) for id in dataset.select(self.where, self.split)]
+            files = [dataset.path / "episodes" / f"{id}.hdf5" for id in dataset.select(None, self.split)]
+        condition = None if self.where is None else Where(self.where)
+        summaries = []
+        for file in files:
+            try:
+                summary = read_summary(file)
+            except DatasetError as error:
+                print(f"passed over: {error}", file=sys.stderr)
+                continue
+            if condition is None or condition(summary):
+                summaries.append(summary)
         if self.json:
             print(json.dumps([_row(summary) for summary in summaries], indent=2))
         else:
@@ -153,6 +169,11 @@ def _row(summary: Summary) -> dict[str, Any]:
     }
 
 
+def _printable(text: str) -> str:
+    """A text without what would steer the terminal."""
+    return "".join(character if character.isprintable() else "\N{REPLACEMENT CHARACTER}" for character in text)
+
+
 def _print_rows(rows: list[dict[str, Any]]) -> None:
     table = Table(box=None, padding=(0, 1), header_style="bold")
     shown = [name for name in ("id", "steps", "seconds", "success", "operator", "device", "seed", "note") if rows]
@@ -162,7 +183,7 @@ def _print_rows(rows: list[dict[str, Any]]) -> None:
     words = {True: "yes", False: "no", None: "?"}
     for row in rows:
         cells = {**row, "success": words[row["success"]], "seed": "" if row["seed"] is None else row["seed"]}
-        table.add_row(*(Text(str(cells[name])) for name in shown))
+        table.add_row(*(Text(_printable(str(cells[name]))) for name in shown))
     Console(width=None if sys.stdout.isatty() else 140).print(table)
     print(f"{len(rows)} episodes, {sum(row['steps'] for row in rows)} steps", file=sys.stderr)
 
@@ -172,13 +193,16 @@ def _opened_or_rebuilt(directory: Path) -> tuple[Dataset, bool]:
     index = directory / INDEX
     if not index.exists() and not (directory / "episodes").is_dir():
         return Dataset.open(directory), False  # says that there is none
-    try:
-        Index(directory).links()
-    except DatasetError as error:
-        if index.exists():
+    if index.exists():
+        index.read_bytes()  # one that may not be read is not damaged: the OSError says so
+        try:
+            Index(directory).links()
+        except DatasetError as error:
+            dataset = Dataset.rebuild(directory)
             print(f"the old index is kept as {index}.damaged: {error}")
-        return Dataset.rebuild(directory), True
-    return Dataset.open(directory), False
+            return dataset, True
+        return Dataset.open(directory), False
+    return Dataset.rebuild(directory), True
 
 
 def open_dataset(directory: Path) -> Dataset:

@@ -15,8 +15,10 @@ import tyro
 from rich.console import Console
 from rich.progress import Progress
 
+from understudy.cli.options import require_seed
 from understudy.datasets.merge import merge
 from understudy.datasets.store import Dataset
+from understudy.datasets.where import Where
 from understudy.errors import InputError, unknown_name
 
 __all__ = ["DatasetDrop", "DatasetEmptyTrash", "DatasetLabel", "DatasetMerge", "DatasetRestore", "DatasetSplit"]
@@ -40,8 +42,9 @@ class DatasetDrop:
 
     def run(self) -> int:
         dataset = Dataset.open(self.directory)
-        for id in chosen(dataset, self.ids, self.where):
-            dataset.drop(id)
+        ids = chosen(dataset, self.ids, self.where)
+        dataset.drop_all(ids)
+        for id in ids:
             print(f"dropped {id}")
         return 0
 
@@ -149,6 +152,7 @@ class DatasetSplit:
     def run(self) -> int:
         if (self.name is None) == (not self.shares) or (self.name is None) != (self.where is None):
             raise InputError("Give either --shares NAME=SHARE ..., or --name NAME with --where CONDITION.")
+        require_seed(self.seed)
         dataset = Dataset.open(self.directory)
         if self.name is None:
             sizes = dataset.split(_shares(self.shares), np.random.default_rng(self.seed))
@@ -186,12 +190,13 @@ class DatasetMerge:
             raise InputError(
                 f"{self.out} is one of the sources; the others would be copied into it. Name another folder."
             )
+        condition = None if self.where is None else Where(self.where)  # refused before anything is made
         sources = [Dataset.open(source) for source in self.sources]
         target = Dataset.open_or_create(self.out, robot=sources[0].robot, task=sources[0].task)
         with Progress(console=Console(stderr=True), transient=True, disable=not sys.stderr.isatty()) as progress:
             bar = progress.add_task("copying", total=None)
             found = merge(
-                sources, target, self.where, lambda done, count: progress.update(bar, completed=done, total=count)
+                sources, target, condition, lambda done, count: progress.update(bar, completed=done, total=count)
             )
         print(f"{target.path}: {len(found.copied)} episodes copied, {len(found.present)} were there already")
         for reason in found.damaged:
@@ -208,7 +213,11 @@ def chosen(dataset: Dataset, ids: tuple[str, ...], where: str | None) -> tuple[s
     if bool(ids) == (where is not None):
         raise InputError("Name at least one episode by its id, or give a condition with --where (not both).")
     if where is not None:
-        return dataset.select(where)
+        unreadable: dict[str, str] = {}
+        found = dataset.select(where, None, unreadable)
+        for reason in unreadable.values():
+            print(f"passed over: {reason}", file=sys.stderr)
+        return found
     _require_known("episode", ids, (*dataset.ids, *dataset.recovery.unreadable))
     return ids
 
@@ -238,6 +247,8 @@ def _shares(texts: tuple[str, ...]) -> dict[str, float]:
     shares: dict[str, float] = {}
     for text in texts:
         name, equals, share = text.partition("=")
+        if name in shares:
+            raise InputError(f"The split {name!r} is given two shares; give it one.")
         try:
             shares[name] = float(share)
         except ValueError:

@@ -275,7 +275,7 @@ def _leave_if(stop: Stop) -> None:
 
 def _seeds(dataset: Dataset, first: int) -> Iterator[int]:
     """Seeds that no episode of the dataset used and no other recorder has claimed, from `first` on."""
-    used = {info.seed for info in dataset.infos().values()}
+    used = {dataset.summary(id).info.seed for id in dataset.select(unreadable={})}
     seed = max([first, *(known + 1 for known in used if known is not None and known >= first)])
     while True:
         seed = dataset.claim_seed(seed)
