@@ -129,3 +129,36 @@ def test_keys_have_units():
     for wrong in ("joint_postion", "object_mass", "observation"):
         with pytest.raises(InputError, match=f"Unknown observation key '{wrong}'"):
             key_unit(wrong)
+
+
+def test_numbers_of_numpy_become_plain_ones() -> None:
+    """They passed, and could not be written as JSON afterwards."""
+    plain = info(seed=np.int64(3), rate_hz=np.float64(20.0), randomization={"mass": np.float32(0.5)})
+    assert EpisodeInfo.from_json(plain.to_json()) == plain
+    assert type(plain.seed) is int
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"success": 1},
+        {"seed": True},
+        {"seed": 1.5},
+        {"note": ["a"]},
+        {"note": "\ud800"},
+        {"rate_hz": "20"},
+        {"rate_hz": True},
+        {"randomization": {"mass": "heavy"}},
+        {"randomization": [1]},
+        {"randomization": {"mass": 10**400}},
+    ],
+)
+def test_metadata_of_another_type_are_refused(change: dict[str, object]) -> None:
+    with pytest.raises(InputError, match="Episode"):
+        info(**change)
+
+
+@pytest.mark.parametrize("key", ["object_a/b_position", "other_x/y", "other_a\0b"])
+def test_a_key_that_hdf5_would_take_apart_is_refused(key: str) -> None:
+    with pytest.raises(InputError, match="contains '/' or a null character"):
+        key_unit(key)

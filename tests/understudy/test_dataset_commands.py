@@ -130,3 +130,58 @@ def test_repair_names_damage_file_by_file_and_makes_a_damaged_index_again(
     assert run("dataset", "repair", demos.path) == 0
     assert run("dataset", "restore", demos.path, ids[1]) == 2
     assert "is damaged" in capsys.readouterr().err
+
+
+def damage_the_seal(dataset: Dataset, id: str) -> None:
+    file = dataset.file(id)
+    raw = bytearray(file.read_bytes())
+    raw[300] ^= 1
+    file.write_bytes(raw)
+
+
+def test_one_damaged_episode_stops_nothing_and_is_named(
+    demos: Dataset, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """`list`, `drop --where` and `merge` once ended at the first file whose seal was damaged."""
+    damaged, *sound = demos.ids
+    damage_the_seal(demos, damaged)
+    assert run("dataset", "list", demos.path, "--json") == 0
+    told = capsys.readouterr()
+    assert [row["id"] for row in json.loads(told.out)] == sound
+    assert f"passed over: {demos.path}/episodes/{damaged}.hdf5 is damaged" in told.err
+    assert run("dataset", "merge", demos.path, "--out", tmp_path / "all") == 1
+    assert f"left out: {demos.path}/episodes/{damaged}.hdf5 is damaged" in capsys.readouterr().out
+    assert len(Dataset.open(tmp_path / "all")) == 3
+    assert run("dataset", "drop", demos.path, "--where", "operator == 'bob'") == 0
+    assert run("dataset", "drop", demos.path, damaged) == 0
+    assert run("dataset", "list", demos.path, "--trash") == 0
+    assert damaged in capsys.readouterr().err
+
+
+def test_repair_keeps_no_damaged_take(demos: Dataset, capsys: pytest.CaptureFixture[str]) -> None:
+    id = demos.ids[0]
+    take = demos.take_file(id)
+    demos.file(id).rename(take)
+    take.write_bytes(take.read_bytes()[:-3] + b"xyz")
+    run("dataset", "repair", demos.path, "--takes", "keep")
+    assert f"take {id}: not kept: {take} is damaged" in capsys.readouterr().out
+    assert take.exists()
+    assert len(Dataset.open(demos.path)) == 3
+
+
+def test_what_cannot_be_meant_is_refused_before_anything_is_made(
+    demos: Dataset, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run("dataset", "split", demos.path, "--shares", "train=0.5", "train=0.2") == 2
+    assert "given two shares" in capsys.readouterr().err
+    assert run("dataset", "split", demos.path, "--shares", "train=0.5", "--seed", -1) == 2
+    assert run("dataset", "merge", demos.path, "--out", tmp_path / "new", "--where", "bogus == 1") == 2
+    assert not (tmp_path / "new").exists()
+
+
+def test_notes_do_not_steer_the_terminal(demos: Dataset, capsys: pytest.CaptureFixture[str]) -> None:
+    demos.relabel(demos.ids[0], note="\x1b[2Jgone [bold]b[/]")
+    assert run("dataset", "list", demos.path) == 0
+    printed = capsys.readouterr().out
+    assert "\x1b[2J" not in printed
+    assert "[bold]" in printed.replace("\n", "")
