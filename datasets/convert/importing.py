@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 import importlib
+import os
 import typing
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -14,6 +15,9 @@ from pathlib import Path
 from typing import Any, cast
 
 from understudy.datasets.convert.formats import Foreign
+from understudy.datasets.disk import LiveLock, require_space
+from understudy.datasets.episode import Episode, read_summary, write_episode
+from understudy.datasets.merge import require_alike
 from understudy.datasets.quarantine import Report, run_quarantined
 from understudy.datasets.store import Dataset
 from understudy.errors import DatasetError, InputError, UnderstudyError, unknown_name
@@ -58,7 +62,7 @@ class Imported:
     """What an import did."""
 
     ids: tuple[str, ...]
-    """The new episodes."""
+    """The new episodes; without those that were there already."""
     notes: tuple[str, ...]
     """What was not there and what stands in its place; what was left out."""
     failure: str = ""
@@ -112,11 +116,15 @@ def import_here(arguments: Mapping[str, Any], report: Report) -> dict[str, Any]:
         raise DatasetError(f"{path} does not exist; expected {chosen.summary}.")
     foreign = cast("Foreign", module.read(path, config))
     ids: list[str] = []
+    added: list[str] = []
+    target: _Target | None = None
     failure = ""
     try:
         for episode in foreign.episodes:
-            dataset = Dataset.open_or_create(out, robot=foreign.robot, task=foreign.task)
-            ids.append(dataset.add(episode))
+            target = target or _Target(Dataset.open_or_create(out, robot=foreign.robot, task=foreign.task), path)
+            id, is_new = target.add(episode)
+            ids.append(id)
+            added += [id] if is_new else []
             report({"done": len(ids), "count": foreign.count})
     except UnderstudyError as error:
         if not ids:
@@ -125,7 +133,54 @@ def import_here(arguments: Mapping[str, Any], report: Report) -> dict[str, Any]:
     if not ids:
         raise DatasetError(f"{path} holds no episodes.")
     _add_to_splits(out, foreign, ids)
-    return {"ids": ids, "notes": list(foreign.notes), "failure": failure}
+    notes = list(foreign.notes)
+    if present := len(ids) - len(added):
+        notes.append(f"{present} episodes were there already, and were not added again.")
+    return {"ids": added, "notes": notes, "failure": failure}
+
+
+class _Target:
+    """The dataset that is imported to: it takes what is like its episodes, and nothing twice."""
+
+    def __init__(self, dataset: Dataset, source: Path) -> None:
+        self._dataset, self._source = dataset, source
+        summaries = [dataset.summary(id) for id in dataset.ids]
+        self._first = (dataset.file(summaries[0].id), summaries[0]) if summaries else None
+        self._known = {summary.content_checksum: summary.id for summary in summaries}
+
+    def add(self, episode: Episode) -> tuple[str, bool]:
+        """Commit an episode, unless one with the same arrays is there; returns the id, and whether it is new.
+
+        Raises:
+            DatasetError: it is of another robot or task, or could not be trained on with those that are there.
+            OSError: the disk is full or fails; nothing was added.
+        """
+        self._dataset.require(episode.info.robot, episode.info.task)
+        path = self._dataset.new_take()
+        arrays = (*episode.observations.values(), *(stream.values for stream in episode.streams.values()))
+        require_space(path.parent, sum(array.nbytes for array in arrays))
+        lock = LiveLock(path)
+        if not lock.acquire():
+            raise DatasetError(f"{path} is being written by another process; try again.")
+        fresh = path.with_name(f".{path.stem}.new")
+        try:
+            write_episode(fresh, episode)
+            summary = read_summary(fresh)
+            if self._first is not None:
+                advice = f"import {self._source} to another --out"
+                if summary.info.action_spec != self._first[1].info.action_spec:
+                    advice += ", or name the same bounds of actions where the format's options have them"
+                require_alike([self._first, (self._source, summary)], advice)
+            if summary.content_checksum in self._known:
+                return self._known[summary.content_checksum], False
+            os.replace(fresh, path)
+            id = self._dataset.commit(path)
+        finally:
+            fresh.unlink(missing_ok=True)
+            lock.release()
+        self._known[summary.content_checksum] = id
+        self._first = self._first or (self._dataset.file(id), summary)
+        return id, True
 
 
 def _add_to_splits(out: Path, foreign: Foreign, ids: Sequence[str]) -> None:
@@ -134,7 +189,8 @@ def _add_to_splits(out: Path, foreign: Foreign, ids: Sequence[str]) -> None:
     present = dataset.splits()
     for name, numbers in foreign.splits.items():
         if name.isidentifier() and name.isascii():
-            dataset.name_split(name, (*present.get(name, ()), *(ids[k] for k in numbers if k < len(ids))))
+            chosen = (*present.get(name, ()), *(ids[k] for k in numbers if k < len(ids)))
+            dataset.name_split(name, tuple(dict.fromkeys(chosen)))
 
 
 def export_dataset(dataset: Dataset, ids: Sequence[str], format: str, out: Path, config: Any = None) -> tuple[str, ...]:
