@@ -11,7 +11,7 @@ import h5py
 import numpy as np
 
 from understudy.datasets.convert.incoming import Array
-from understudy.datasets.convert.outgoing import Layout, copy_frames, fresh, one_layout
+from understudy.datasets.convert.outgoing import Layout, copy_frames, fresh, one_layout, require_room
 from understudy.datasets.episode import GROUP, Episode
 from understudy.datasets.hdf5 import array, open_hdf5, subgroup
 from understudy.datasets.schema import SCHEMA_VERSION, ActionSpec, Channel, is_image
@@ -59,8 +59,9 @@ def write(dataset: Dataset, ids: Sequence[str], out: Path, config: AlohaExport) 
             episode = dataset.read(id, images=False)
             streams |= set(episode.streams)
             with_states |= bool(episode.states.size)
+            more = 0 if longest is None else longest - len(episode)
+            require_room(draft, dataset.file(id), layout, more)
             with h5py.File(draft / f"episode_{number}.hdf5", "x") as file:
-                more = 0 if longest is None else longest - len(episode)
                 _write_episode(file, episode, config.channel or episode.info.actions, more)
                 _copy_cameras(file, dataset.file(id), layout.cameras, more)
     losses = _losses(layout, config, len(set(lengths.values())) > 1)
@@ -149,5 +150,5 @@ def _losses(layout: Layout, config: AlohaExport, lengths_differ: bool) -> list[s
             "Shorter episodes are as long as the longest: their last row repeats, with an action that stands still."
         )
     elif lengths_differ:
-        losses.append("Episodes differ in length, and ACT's own loader wants one length: export with pad.")
+        losses.append("Episodes differ in length, and ACT's own loader wants one length: export with --pad.")
     return losses

@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from understudy.datasets.convert.minari_spaces import space_of, space_of_actions
-from understudy.datasets.convert.outgoing import Layout, copy_frames, fresh, one_layout
+from understudy.datasets.convert.outgoing import Layout, copy_frames, fresh, one_layout, require_room
 from understudy.datasets.episode import GROUP, Episode
 from understudy.datasets.hdf5 import array, open_hdf5, subgroup
 from understudy.datasets.hdf5 import read as read_array
@@ -71,10 +71,12 @@ def write(dataset: Dataset, ids: Sequence[str], out: Path, config: MinariExport)
         folder.mkdir(parents=True)
         with h5py.File(folder / "main_data.hdf5", "x", track_order=True) as file:
             for number, id in enumerate(ids):
+                require_room(folder / "main_data.hdf5", dataset.file(id), layout)
                 episode = dataset.read(id, images=False)
                 group = file.create_group(f"episode_{number}")
                 _write_episode(group, number, id, episode)
                 _copy_cameras(group, dataset.file(id), layout.cameras)
+                file.flush()  # so that the next look at the disk counts all of this episode
                 streams |= set(episode.streams)
                 operators.add(episode.info.operator)
                 steps += len(episode)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import secrets
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -16,10 +17,14 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
+from understudy.datasets.disk import require_space
 from understudy.datasets.frames import frame_storage, get_chunk, holds_packed_frames, pack_frame, put_frame
 from understudy.datasets.schema import ActionSpec, is_image
 from understudy.datasets.store import Dataset
 from understudy.errors import DatasetError
+
+_ROW_BYTES = 4096
+"""Room for what a row has beside observations: actions, rewards, flags, and places in the indices of the frames."""
 
 
 @dataclass(frozen=True)
@@ -66,19 +71,48 @@ def one_layout(dataset: Dataset, ids: Sequence[str], tool: str) -> Layout:
 def fresh(out: Path) -> Iterator[Path]:
     """A path beside `out` to write a file or folder to, which becomes `out` when the block ends well.
 
+    When it does not, nothing is left: neither the draft nor folders that were made for it.
+
     Raises:
         DatasetError: there is something at `out` already.
     """
     if out.exists() or out.is_symlink():
         raise DatasetError(f"{out} exists; choose another name, or remove it.")
+    made = [folder for folder in out.parents if not folder.exists()]
     out.parent.mkdir(parents=True, exist_ok=True)
-    draft = out.with_name(f".{out.name}.new")
-    _remove(draft)
+    # Two exports to one place once wrote into one draft, and each removed the other's.
+    draft = out.with_name(f".{out.name}.{secrets.token_hex(4)}.new")
     try:
         yield draft
+        if out.exists():
+            raise DatasetError(f"{out} was made by someone else meanwhile; choose another name, or remove it.")
         os.rename(draft, out)
-    finally:
+    except BaseException:
         _remove(draft)
+        with contextlib.suppress(OSError):  # another export may have put something there meanwhile
+            for folder in made:
+                folder.rmdir()
+        raise
+
+
+def require_room(draft: Path, source: Path, layout: Layout, rows: int = 0, copies: int = 1) -> None:
+    """Refuse to write an episode that would fill the disk: HDF5 crashes when it has to close a file on a full one.
+
+    Args:
+        draft: the file that is written to, as far as it is on the disk.
+        source: the episode's file, which holds what is copied and is no smaller.
+        layout: of the export.
+        rows: observations that are written beside those of the source.
+        copies: how often those of the source are written.
+
+    Raises:
+        OSError: there is no room, or the file would be larger than the process may write.
+    """
+    row_bytes = sum(int(np.prod(shape)) * np.dtype(kind).itemsize for kind, shape in layout.keys.values())
+    size = source.stat().st_size
+    # The other formats repeat some numbers and keep an index of the frames of their own.
+    needed = size * copies + size // 2 + (rows + 2) * (row_bytes + _ROW_BYTES)
+    require_space(draft.parent, needed, written=draft.stat().st_size)
 
 
 def copy_frames(

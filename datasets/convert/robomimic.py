@@ -18,7 +18,7 @@ import numpy as np
 
 from understudy.datasets.convert.formats import Foreign
 from understudy.datasets.convert.incoming import inside, parse_json, plain_text, require_rate
-from understudy.datasets.convert.outgoing import copy_frames, fresh, one_layout
+from understudy.datasets.convert.outgoing import copy_frames, fresh, one_layout, require_room
 from understudy.datasets.convert.robosuite import Meaning, foreign_episode, meaning_of
 from understudy.datasets.episode import GROUP, Episode, episode_in, read_info, read_summary
 from understudy.datasets.hdf5 import attribute, members, open_hdf5, read_texts, subgroup
@@ -70,7 +70,11 @@ def write(dataset: Dataset, ids: Sequence[str], out: Path, config: RobomimicExpo
     with fresh(out) as draft, h5py.File(draft, "x") as file:
         file.attrs.update({"schema_version": SCHEMA_VERSION, "robot": dataset.robot, "task": dataset.task})
         data = file.create_group("data")
-        steps = [_write_demo(dataset.file(id), data, f"demo_{number}", config) for number, id in enumerate(ids)]
+        steps = []
+        for number, id in enumerate(ids):
+            require_room(draft, dataset.file(id), layout, copies=2 if config.next_obs else 1)
+            steps.append(_write_demo(dataset.file(id), data, f"demo_{number}", config))
+            file.flush()  # so that the next look at the disk counts all of this episode
         data.attrs["total"] = sum(steps)
         data.attrs["env_args"] = json.dumps(dict(env_args(dataset.path / INDEX)))
         _write_masks(dataset, ids, file)

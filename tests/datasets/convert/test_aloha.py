@@ -76,11 +76,11 @@ def test_acts_loader_pairs_each_observation_with_the_action_decided_on_it(tmp_pa
 def test_without_padding_lengths_stay_and_the_user_is_told(tmp_path: Path) -> None:
     dataset = make_dataset(tmp_path / "demos", 2, images=True)
     losses = write(dataset, dataset.ids, tmp_path / "aloha", AlohaExport())
-    assert any("export with pad" in loss for loss in losses)
+    assert any("export with --pad" in loss for loss in losses)
     with pytest.raises(ValueError, match="same shape"):
         act_statistics(tmp_path / "aloha", 2)
     assert not any(
-        "export with pad" in loss for loss in write(dataset, dataset.ids[:1], tmp_path / "one", AlohaExport())
+        "export with --pad" in loss for loss in write(dataset, dataset.ids[:1], tmp_path / "one", AlohaExport())
     )
 
 
