@@ -17,6 +17,8 @@ from typing import Any
 from understudy.errors import DatasetError
 
 METADATA = "metadata.yaml"
+_STORED = (".mcap", ".db3", ".mcap.zstd", ".db3.zstd")
+"""How files with the messages of a bag end."""
 _MOST_METADATA = 16 << 20
 _MOST_MESSAGES = 100_000_000
 _LEFT_BEHIND = 256
@@ -96,11 +98,33 @@ def bag_paths(path: Path) -> tuple[Path, ...]:
         )
     found = tuple(sorted(folder.parent for folder in path.glob(f"*/{METADATA}")))
     if not found:
+        cut_off = left_out(path)
+        name = cut_off[0][0].name if cut_off else path.name
         raise DatasetError(
-            f"{path} is no bag: it has no {METADATA}, nor has a folder in it. `ros2 bag reindex {path.name}` makes one "
+            f"{path} is no bag: it has no {METADATA}, nor has a folder in it. `ros2 bag reindex {name}` makes one "
             "for a bag whose recording was cut off."
         )
     return found
+
+
+def left_out(path: Path) -> tuple[tuple[Path, str], ...]:
+    """Folders at `path` that `bag_paths` passes over although they hold a recording, or may hold one, and why.
+
+    A killed `ros2 bag record` leaves such a folder: its messages are there, and its metadata was never written.
+    """
+    if not path.is_dir() or (path / METADATA).is_file():
+        return ()
+    found = []
+    for folder in (path, *sorted(path.iterdir())):
+        try:
+            if not folder.is_dir():
+                continue
+            names = [file.name for file in folder.iterdir()]
+            if METADATA not in names and any(name.endswith(_STORED) for name in names):
+                found.append((folder, f"a recording that was cut off: it has no {METADATA}"))
+        except OSError as error:
+            found.append((folder, f"a folder that cannot be read ({error.strerror})"))
+    return tuple(found)
 
 
 class Bag:

@@ -54,6 +54,8 @@ class _Collector:
         self.by_receipt = 0
         self.joints = source.joints
         self.not_finite = 0
+        self.joints_seen: set[str] = set()
+        """Joints of messages that did not have all that are wanted."""
         self._field = source.field or (default_field(kind, name),)
         self._factor = unit_factor(source.units) * source.scale
 
@@ -73,6 +75,7 @@ class _Collector:
             self.joints = joint_names(decoded)
         found = numbers_at(decoded, self._field, self.joints)
         if found is None:
+            self.joints_seen.update(joint_names(decoded))
             return
         if self.values and len(found) != len(self.values[0]):
             raise DatasetError(
@@ -148,11 +151,25 @@ def _require_topic(bag: Bag, name: str, source: Source) -> None:
         raise DatasetError(f"{name!r}: messages of {source.topic} are {topic.type}, which does not fit that name.")
 
 
+def _nothing_for(collector: _Collector) -> DatasetError:
+    """Why no message of a topic had what was asked of it."""
+    topic, wanted, seen = collector.source.topic, collector.source.joints, collector.joints_seen
+    if wanted and seen:
+        for joint in wanted:
+            if joint not in seen:
+                return DatasetError(f"{topic}, for {collector.name!r}: {unknown_name('joint', joint, sorted(seen))}")
+        return DatasetError(
+            f"{topic} has no message with all of the joints {', '.join(wanted)} of {collector.name!r}: they come in "
+            "several messages; name one source for each."
+        )
+    return DatasetError(f"{topic} has no message with a value for {collector.name!r}.")
+
+
 def _samples(bag: Bag, collectors: Mapping[str, _Collector], marks: tuple[Mapping[str, Any], ...]) -> Samples:
     notes = []
     for collector in collectors.values():
         if not collector.receive and collector.name not in ("success", SPLIT):
-            raise DatasetError(f"{collector.source.topic} has no message with a value for {collector.name!r}.")
+            raise _nothing_for(collector)
         if collector.not_finite:
             count = collector.not_finite
             notes.append(f"{collector.source.topic}: {count} messages with values that are not finite were left out.")

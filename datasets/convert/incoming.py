@@ -68,8 +68,11 @@ def require_plain_file(path: Path) -> None:
     """
     if path.is_symlink():
         raise DatasetError(f"{path} is a link; expected the file itself.")
+    if path.is_dir():
+        raise DatasetError(f"{path} is a folder; expected a file.")
     if not path.is_file():
-        raise DatasetError(f"{path} does not exist; expected a file.")
+        what = "is no plain file" if path.exists() else "does not exist"
+        raise DatasetError(f"{path} {what}; expected a file.")
 
 
 def plain_text(value: object, where: str) -> str:
@@ -121,12 +124,12 @@ def foreign_keys(names: Sequence[str], renames: Mapping[str, str], known: Mappin
         DatasetError: two names become one key, or a rename names nothing.
     """
     if missing := sorted(set(renames) - set(names)):
-        raise DatasetError(f"keys renames {missing}, which the file does not have; it has {sorted(names)}.")
+        raise DatasetError(f"--keys renames {missing}, which the file does not have; it has {sorted(names)}.")
     keys: dict[str, str] = {}
     for name in names:
         key = renames.get(name) or known.get(name) or OTHER + (re.sub(r"[^0-9A-Za-z_]+", "_", name) or "_")
         if key in keys.values():
-            raise DatasetError(f"{name!r} and another observation would both become {key!r}; rename one with keys.")
+            raise DatasetError(f"{name!r} and another observation would both become {key!r}; rename one with --keys.")
         keys[name] = key
     return keys
 

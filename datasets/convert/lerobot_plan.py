@@ -164,7 +164,7 @@ def losses_of(dataset: Dataset, ids: Sequence[str], plan: Plan) -> tuple[str, ..
     ]
     if plan.videos:
         size = f"{plan.config.codec}, quality {plan.config.quality}"
-        losses.append(f'Camera frames became lossy video ({size}); choose images="frames" to keep them exactly.')
+        losses.append(f"Camera frames became lossy video ({size}); choose --images frames to keep them exactly.")
     infos = [dataset.summary(id).info for id in ids]
     if any(info.success is None for info in infos):
         losses.append("Episodes that nobody has judged have next.success false, like failed ones.")

@@ -145,7 +145,7 @@ def _notes(meta: Meta, reading: _Reading, config: LeRobotImport, left: list[str]
     ]
     if others := [name for name in reading.keys if name not in config.keys]:
         notes.append(
-            f"Units of {', '.join(others)} are not known: kept as other_...; name them with keys if you know them."
+            f"Units of {', '.join(others)} are not known: kept as other_...; name them with --keys if you know them."
         )
     if REWARD not in meta.features:
         notes.append("There are no rewards: they are 0.")

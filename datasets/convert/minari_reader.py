@@ -223,7 +223,7 @@ def _keys(observed: Mapping[str, Leaf], jpeg: bool, config: MinariImport, notes:
 
 
 def _say_what_is_missing(file: h5py.File, foreign: Sequence[str], config: MinariImport, notes: list[str]) -> None:
-    origin = "a guess: give rate_hz if you know it" if config.rate_hz is None else "the rate that was given"
+    origin = "a guess: give --rate-hz if you know it" if config.rate_hz is None else "the rate that was given"
     notes.append(made_stamps(config.rate_hz or _GUESSED_RATE_HZ, origin))
     left_out: set[str] = set()
     for name in foreign:

@@ -148,7 +148,7 @@ def _rate(kwargs: Mapping[str, Any], given: float | None, notes: list[str]) -> f
             require_rate(declared, {})
         rate_hz, origin = float(declared), "the environment's control_freq"
     else:
-        rate_hz, origin = _GUESSED_RATE_HZ, "a guess: give rate_hz if you know it"
+        rate_hz, origin = _GUESSED_RATE_HZ, "a guess: give --rate-hz if you know it"
     notes.append(made_stamps(rate_hz, origin))
     return rate_hz
 

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from understudy.datasets.convert.bag_clock import gap_notes, segments
 from understudy.datasets.convert.bag_episodes import Cut, cut_episodes
 from understudy.datasets.convert.bag_fields import frame_of
-from understudy.datasets.convert.bag_file import Bag, bag_paths, open_bag
+from understudy.datasets.convert.bag_file import Bag, bag_paths, left_out, open_bag
 from understudy.datasets.convert.bag_guess import guess_mapping
 from understudy.datasets.convert.bag_mapping import Action, BagMapping, load_mapping
 from understudy.datasets.convert.bag_samples import SPLIT, TICKS, Samples, take_samples
@@ -76,7 +76,10 @@ def read(path: Path, config: Rosbag2Import) -> Foreign:
     """
     mapping = load_mapping(config.mapping) if config.mapping is not None else None
     recordings: list[_Recording] = []
-    notes: list[str] = []
+    notes = [
+        f"{folder} was left out. It is {what}; `ros2 bag reindex {folder}` makes it a bag, if it is one."
+        for folder, what in left_out(Path(path))
+    ]
     for bag_path in bag_paths(Path(path)):
         with open_bag(bag_path) as bag:
             if mapping is None:

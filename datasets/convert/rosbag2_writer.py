@@ -32,7 +32,7 @@ JOINT_KEYS = ("joint_position", "joint_velocity", "joint_effort")
 _EARLIEST_NS = 1_000_000_000
 """ROS reads a stamp of 0 as "not set"; episodes that begin there are moved by this."""
 _TOLD_NS = 1_000_000
-_MADE_NAMES = "Joints are called joint_1 and so on in /joint_states; give joint_names to call them as the robot does."
+_MADE_NAMES = "Joints are called joint_1 and so on in /joint_states; give --joint-names to call them as the robot does."
 
 
 @dataclass(frozen=True)
@@ -82,7 +82,7 @@ def write(dataset: Dataset, ids: Sequence[str], out: Path, config: Rosbag2Export
     losses: dict[str, None] = {}
     if not config.joint_names and "joint_position" in shapes:
         losses[
-            "Joints are called joint_1 and so on in /joint_states; give joint_names to call them as the robot does."
+            "Joints are called joint_1 and so on in /joint_states; give --joint-names to call them as the robot does."
         ] = None
     with fresh(Path(out)) as draft:
         draft.mkdir()

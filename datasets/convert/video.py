@@ -52,7 +52,7 @@ class VideoWriter:
         if height % 2 or width % 2:
             raise DatasetError(
                 f"Frames of {height}x{width} cannot become a video, which needs an even height and width; "
-                'choose images="frames".'
+                "choose --images frames."
             )
         os.environ.setdefault("SVT_LOG", "1")  # else the encoder of AV1 prints a page about itself
         name, options = _ENCODERS[codec]

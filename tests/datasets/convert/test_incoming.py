@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import numpy as np
@@ -20,6 +21,7 @@ from understudy.datasets.convert.incoming import (
     made_ticks,
     parse_json,
     read_json,
+    require_plain_file,
 )
 from understudy.datasets.schema import key_unit
 from understudy.errors import DatasetError
@@ -111,3 +113,14 @@ def test_bad_json_is_refused_by_the_name_of_its_place(text: str, said: str, tmp_
     (tmp_path / "metadata.json").write_text(text)
     with pytest.raises(DatasetError, match=r"metadata\.json"):
         read_json(tmp_path / "metadata.json")
+
+
+def test_a_folder_where_a_file_is_expected_is_called_a_folder(tmp_path: Path) -> None:
+    """Incident: the folder that was given "does not exist"."""
+    with pytest.raises(DatasetError, match="is a folder; expected a file"):
+        require_plain_file(tmp_path)
+    with pytest.raises(DatasetError, match="does not exist; expected a file"):
+        require_plain_file(tmp_path / "missing")
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(DatasetError, match="is no plain file; expected a file"):
+        require_plain_file(tmp_path / "pipe")

@@ -93,7 +93,7 @@ def test_an_odd_frame_cannot_be_video_and_leaves_nothing_behind(tmp_path):
     )
     dataset = Dataset.create(tmp_path / "source", robot="two_joint", task="reach")
     ids = [dataset.add(episode)]
-    with pytest.raises(DatasetError, match=r'11x16 cannot become a video.*images="frames"'):
+    with pytest.raises(DatasetError, match=r"11x16 cannot become a video.*--images frames"):
         write(dataset, ids, tmp_path / "out", LeRobotExport())
     assert sorted(path.name for path in tmp_path.iterdir()) == ["source"]
 

@@ -533,3 +533,78 @@ def test_bags_of_nothing_usual_list_what_they_have(tmp_path):
     recorder.add("/rosout_text", Messages.TEXT, MESSAGES.text("hello"), 10**9)
     with pytest.raises(DatasetError, match=r"none of its topics.*/rosout_text \(std_msgs/msg/String\)"):
         read(recorder.save(), Rosbag2Import())
+
+
+# --- what a user did not mean ----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("ending", ["_0.mcap", "_0.db3", "_0.mcap.zstd"])
+def test_a_bag_whose_recording_was_killed_is_named_and_not_passed_over(tmp_path, ending):
+    """Incident: of a folder of bags, the one that a killed `ros2 bag record` left was missing without a word."""
+    bags = tmp_path / "bags"
+    bags.mkdir()
+    steady(bags / "monday").save()
+    (bags / "tuesday").mkdir()
+    (bags / "tuesday" / f"tuesday{ending}").write_bytes(b"cut off")
+    (bags / "notes").mkdir()
+    (bags / "notes" / "readme.txt").write_text("no bag")
+    foreign = read(bags, Rosbag2Import(mapping=mapping_file(tmp_path)))
+    assert foreign.count == 1
+    (note,) = [note for note in foreign.notes if "was left out. It is" in note]
+    assert str(bags / "tuesday") in note
+    assert "no metadata.yaml" in note
+    assert f"`ros2 bag reindex {bags / 'tuesday'}`" in note
+
+
+def test_a_folder_of_nothing_but_killed_recordings_says_what_to_do(tmp_path):
+    (tmp_path / "tuesday").mkdir()
+    (tmp_path / "tuesday" / "tuesday_0.mcap").write_bytes(b"cut off")
+    with pytest.raises(DatasetError, match=r"is no bag.*`ros2 bag reindex tuesday`"):
+        read(tmp_path, Rosbag2Import())
+
+
+def test_a_folder_that_cannot_be_read_is_named(tmp_path, monkeypatch):
+    """Incident: a bag of another user's, which may not be listed, was missing without a word."""
+    steady(tmp_path / "monday").save()
+    (tmp_path / "private").mkdir()
+    listed = Path.iterdir
+
+    def iterdir(path):  # the tests may run as root, whom no folder refuses
+        if path.name == "private":
+            raise PermissionError(13, "Permission denied", str(path))
+        return listed(path)
+
+    monkeypatch.setattr(Path, "iterdir", iterdir)
+    foreign = read(tmp_path, Rosbag2Import())
+    assert any(
+        "private was left out. It is a folder that cannot be read (Permission denied)" in n for n in foreign.notes
+    )
+
+
+@pytest.mark.parametrize(
+    ("joints", "said"),
+    [
+        (["a", "elbwo"], r"/joint_states, for 'joint_position'.*elbwo.*a.*elbow"),
+        (["nothing_like_it"], r"nothing_like_it.*a.*elbow"),
+    ],
+)
+def test_a_joint_that_no_message_has_is_named_with_those_there_are(tmp_path, joints, said):
+    """Incident: a slip in a joint's name was reported as a topic without messages."""
+    recorder = Recorder(tmp_path / "bag")
+    for number in range(40):
+        recorder.joints(10**9 + number * 10 * MS, [0.0, 1.0], names=("a", "elbow"))
+    mapping = mapping_file(
+        tmp_path, observations={"joint_position": {"topic": "/joint_states", "joints": joints}}, action=None
+    )
+    with pytest.raises(DatasetError, match=said):
+        read(recorder.save(), Rosbag2Import(mapping=mapping))
+
+
+def test_joints_that_come_in_several_messages_are_not_called_missing(tmp_path):
+    recorder = Recorder(tmp_path / "bag")
+    for number in range(40):
+        recorder.joints(10**9 + number * 10 * MS, [0.0, 1.0], names=(("a", "b"), ("c", "d"))[number % 2])
+    source = {"topic": "/joint_states", "joints": ["a", "c"]}
+    mapping = mapping_file(tmp_path, observations={"joint_position": source}, action=None)
+    with pytest.raises(DatasetError, match="no message with all of the joints a, c"):
+        read(recorder.save(), Rosbag2Import(mapping=mapping))
