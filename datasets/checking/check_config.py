@@ -65,6 +65,8 @@ class CheckConfig:
     """Robust standard deviations from the median of the dataset (of the logarithm of lengths and the like)."""
     start_outlier: float = 1.0
     """How far outside the others an episode may start, in widths of their range."""
+    start_offset_rad: float = 0.1
+    """A single joint that starts this far outside the others' starts, which agree closely, reads off."""
     offset_fail_deg: float = 3.0
     """A joint that reads this far from what the other episodes, or its own action channel, say."""
     reach_m: float = 0.03

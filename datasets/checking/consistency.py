@@ -6,6 +6,7 @@ five or more make a usual everything.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Mapping
 
 import numpy as np
@@ -27,11 +28,21 @@ physics with another seed, come that close."""
 _STEADY = 0.85
 """A source whose slowest stretch usually has this share of its rate is a steady one; others send when they like."""
 
+_CHANCE = 0.01
+"""Share of sound datasets in which an episode may be remarked on for where it starts."""
+_CLOSE = 2.0
+"""Starts agree closely where an odd one lies more than this many widths of their range outside it."""
+_SHARED = 0.3
+"""Episodes that share this much of their rows to the last bit, and `_FEWEST_SHARED` of them, hold one recording."""
+_FEWEST_SHARED = 8
+
 
 def against_the_rest(measured: Mapping[str, Measures], config: CheckConfig) -> dict[str, list[Finding]]:
     """Id -> what the other episodes say about it."""
     found: dict[str, list[Finding]] = {id: [] for id in measured}
-    told = [*_duplicates(measured), *_odd_layouts(measured), *_pauses(measured, config)]
+    copies = list(_duplicates(measured))
+    copies += _shared_rows(measured, {id for id, finding in copies if finding.level == "fail"})
+    told = [*copies, *_odd_layouts(measured), *_pauses(measured, config)]
     if len(measured) >= 3:
         told += _slow_sources(measured, config)
     if len(measured) >= FEW:
@@ -56,6 +67,30 @@ def _duplicates(measured: Mapping[str, Measures]) -> Found:
             yield id, Finding("fail", "duplicate", f"{what} those of {other}; drop one of them")
         elif np.any(measured[id].action_print):
             yield id, Finding("warn", "duplicate", f"its actions are those of {other}, what came of them is not")
+
+
+def _shared_rows(measured: Mapping[str, Measures], known: set[str]) -> Found:
+    """Copies that were cut, or are parts of one recording: rows of theirs are the same to the last bit."""
+    ids = list(measured)
+    owners = np.repeat(np.arange(len(ids)), [measures.rows.size for measures in measured.values()])
+    if not owners.size:
+        return
+    rows = np.concatenate([measures.rows for measures in measured.values()])
+    order = np.lexsort((owners, rows))
+    rows, owners = rows[order], owners[order]
+    shared: Counter[tuple[int, int]] = Counter()
+    edges = np.flatnonzero(np.diff(rows)) + 1
+    for start, stop in zip(np.append(0, edges), np.append(edges, len(rows)), strict=True):
+        first = int(owners[start])
+        shared.update((int(later), first) for later in owners[start + 1 : stop])
+    for (later, first), count in sorted(shared.items()):
+        share = count / min(measured[ids[later]].rows.size, measured[ids[first]].rows.size)
+        if count >= _FEWEST_SHARED and share >= _SHARED and ids[later] not in known:
+            known.add(ids[later])
+            text = (
+                f"some {share:.0%} of its observations are those of {ids[first]}: a copy that was cut; keep one of them"
+            )
+            yield ids[later], Finding("fail", "duplicate", text)
 
 
 def _alike(measured: Mapping[str, Measures], name: str) -> Iterator[tuple[str, str]]:
@@ -176,27 +211,49 @@ def _outliers(measured: Mapping[str, Measures], config: CheckConfig) -> Found:
 
 
 def _odd_starts(measured: Mapping[str, Measures], config: CheckConfig) -> Found:
+    """Starts outside those of all others: a remark, and an offset where the others agree too closely for chance."""
     if len({measures.start_names for measures in measured.values()}) != 1:
         return  # another layout, reported as such
     starts = np.array([measures.start for measures in measured.values()])
-    for index, (id, measures) in enumerate(measured.items()):
-        outside = _outside_the_others(starts, index)
-        if outside.size and float(np.max(outside)) > config.start_outlier:
-            worst = int(np.argmax(outside))
-            others = np.delete(starts[:, worst], index)
-            text = (
-                f"starts elsewhere: {measures.start_names[worst]} is {starts[index, worst]:.3f}, "
-                f"in the others {others.min():.3f} to {others.max():.3f}"
-            )
-            yield id, Finding("warn", "outlier start", text)
+    names = next(iter(measured.values())).start_names
+    surely = _by_chance(len(starts) - 1, starts.shape[1])
+    joints = np.array([name.startswith("joint_position") for name in names], bool)
+    for index, id in enumerate(measured):
+        outside, widths = _outside_the_others(starts, index)
+        ratios = outside / widths
+        if not ratios.size or float(np.max(ratios)) <= config.start_outlier:
+            continue
+        worst = int(np.argmax(ratios))
+        others = np.delete(starts[:, worst], index)
+        text = f"{names[worst]} is {starts[index, worst]:.3f}, in the others {others.min():.3f} to {others.max():.3f}"
+        rest = joints.copy()
+        rest[worst] = False
+        alone = joints[worst] and not np.any(outside[rest] > 0.4 * outside[worst])
+        certain = ratios[worst] > max(_CLOSE, surely) and outside[worst] > config.start_offset_rad
+        narrow = widths[worst] < config.start_offset_rad and outside[worst] > np.deg2rad(config.offset_fail_deg)
+        if alone and certain:
+            off_deg = np.rad2deg(starts[index, worst] - np.median(others))
+            text = f"{text}, and no other joint starts elsewhere: it reads some {off_deg:+.0f} deg off"
+            yield id, Finding("fail", "offset", text)
+        elif ratios[worst] > surely or (alone and narrow):
+            yield id, Finding("warn", "outlier start", f"starts elsewhere: {text}")
 
 
-def _outside_the_others(values: Vector, index: int, floor: float = 0.03) -> Vector:
-    """(D,) how far row `index` lies outside the range of the other rows, in widths of that range (at least `floor`)."""
+def _by_chance(others: int, numbers: int) -> float:
+    """Widths of the range of the others by which chance puts one of `numbers` outside it in few datasets of a hundred.
+
+    Of evenly spread values, one lies more than t widths beyond the range of n others with a chance of (1 + t)^(1 - n)
+    at each side: the range of few is a poor guess of where the rest may lie.
+    """
+    return float((2 * numbers / _CHANCE) ** (1.0 / max(others - 1, 1)) - 1.0) if numbers else 0.0
+
+
+def _outside_the_others(values: Vector, index: int, floor: float = 0.03) -> tuple[Vector, Vector]:
+    """(D,) how far row `index` lies outside the range of the other rows, and the width of that (at least `floor`)."""
     others = np.delete(values, index, axis=0)
     low, high = others.min(axis=0), others.max(axis=0)
     distance = np.maximum(low - values[index], values[index] - high)
-    return np.asarray(np.maximum(distance, 0.0) / np.maximum(high - low, floor))
+    return np.asarray(np.maximum(distance, 0.0)), np.asarray(np.maximum(high - low, floor))
 
 
 def _odd_reaches(measured: Mapping[str, Measures], config: CheckConfig) -> Found:

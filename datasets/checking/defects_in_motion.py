@@ -11,7 +11,15 @@ from numpy.typing import NDArray
 
 from understudy.datasets.checking.check_config import CheckConfig
 from understudy.datasets.checking.defects_in_time import Check
-from understudy.datasets.checking.measures import Measures, motion, observed_motion, repeats, was_not_measured, whole
+from understudy.datasets.checking.measures import (
+    Measures,
+    anything_moves,
+    motion,
+    observed_motion,
+    repeats,
+    was_not_measured,
+    whole,
+)
 from understudy.datasets.checking.signals import lag_of, longest_run, runs, swapped_columns
 from understudy.datasets.checking.verdicts import Finding
 from understudy.datasets.episode import Episode
@@ -53,8 +61,8 @@ def _dead_joints(episode: Episode, config: CheckConfig) -> Iterator[Finding]:
 
 
 def frozen_cameras(episode: Episode, measures: Measures, config: CheckConfig) -> Iterator[Finding]:
-    """A camera that sees the arm move shows new frames; one with noise shows new frames always."""
-    moving = np.any(np.abs(motion(episode, episode.measured)) > 2 * config.still, axis=1)[:-1]
+    """A camera that sees arm or gripper move shows new frames; one with noise shows new frames always."""
+    moving = anything_moves(episode, config)[:-1]
     rate_hz = episode.info.rate_hz
     needed = max(3, round(config.frozen_s * rate_hz))
     for key, frames in episode.observations.items():
@@ -65,16 +73,23 @@ def frozen_cameras(episode: Episode, measures: Measures, config: CheckConfig) ->
             continue
         same = repeats(frames)
         stretches = runs(same)
-        start, length = max(stretches, key=lambda run: run[1], default=(0, 0))
-        within = slice(start, start + length)
-        noisy = _changes_at_rest(same, moving, within)
-        counted = length if noisy else int(np.count_nonzero(moving[within]))
+        # The longest may be a rest before the motion: the one that saw most motion counts.
+        told = [(*_counted(same, moving, run), *run) for run in stretches]
+        counted, noisy, start, length = max(told, key=lambda row: row[0], default=(0, False, 0, 0))
         # A slow camera shows every frame for some ticks; a frozen one shows one of them for much longer.
-        usual = float(np.median([run for _, run in stretches])) if len(stretches) > 2 else 0.0
-        if counted + 1 >= needed and length >= 3 * usual:
-            doing = "though it never does otherwise" if noisy and counted == length else "while the arm moves"
+        seen = [row[0] for row in told if row[0] > 0]
+        usual = float(np.median(seen)) if len(seen) > 2 else 0.0
+        if counted + 1 >= needed and counted >= 3 * usual:
+            doing = "though it never does otherwise" if noisy and counted == length else "while arm or gripper move"
             text = f"{key} shows one frame for {(length + 1) / rate_hz:.1f} s from step {start} on, {doing}"
             yield Finding("fail", "frozen", text)
+
+
+def _counted(same: NDArray[np.bool_], moving: NDArray[np.bool_], run: tuple[int, int]) -> tuple[int, bool]:
+    """Ticks of a run of one frame that speak against the camera, and whether it is one that never repeats itself."""
+    within = slice(run[0], sum(run))
+    noisy = _changes_at_rest(same, moving, within)
+    return (run[1] if noisy else int(np.count_nonzero(moving[within]))), noisy
 
 
 def _changes_at_rest(same: NDArray[np.bool_], moving: NDArray[np.bool_], run: slice) -> bool:

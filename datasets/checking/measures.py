@@ -6,6 +6,7 @@ memory. What the numbers mean is decided elsewhere.
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -23,6 +24,10 @@ WINDOW = 20
 """A rate is told over a second, and over no fewer samples than this."""
 PRINTS = 16
 """Rows of an episode that its fingerprint holds."""
+
+
+SKETCH = 64
+"""Hashes of rows that are kept of an episode."""
 
 
 @dataclass(frozen=True)
@@ -93,6 +98,9 @@ class Measures:
     """(P,) a few rows of what was requested, in ranges; equal for equal actions."""
     motion_print: Vector
     """(P,) a few rows of the low-dimensional observations; equal for equal observations."""
+    rows: NDArray[np.uint64]
+    """(R,) sorted hashes of rows of the low-dimensional observations: the `SKETCH` smallest of all different ones, so
+    that two episodes that share rows share hashes wherever these rows stand."""
     kinematic: Kinematic | None
     """None where joints or tool pose are not recorded."""
     layout: str
@@ -140,6 +148,7 @@ def measure(episode: Episode, config: CheckConfig, rows: int = 32) -> Measures:
         sources=_sources(episode, moved, config),
         action_print=_print_of(asked),
         motion_print=_print_of(_numbers(episode)),
+        rows=_row_hashes(_numbers(episode)),
         kinematic=_kinematic(episode, rows),
         layout=_layout(episode),
     )
@@ -163,6 +172,26 @@ def motion(episode: Episode, channel: NDArray[np.floating]) -> Vector:
         # a step of a tenth of a radian is as large as those of joint_delta
         return np.diff(values, axis=0, prepend=values[:1]) / 0.1
     return np.asarray(values / scale)
+
+
+def grip_motion(episode: Episode, channel: NDArray[np.floating]) -> Vector:
+    """(N, G) by how much of its range the gripper's number of a channel changed since the tick before; G is 0 or 1."""
+    spec = episode.info.action_spec
+    index = [i for i, label in enumerate(spec.labels) if label == "gripper"]
+    width = np.subtract(spec.high, spec.low)[index]
+    values = np.asarray(channel, np.float64)[:, index]
+    return np.asarray(np.diff(values, axis=0, prepend=values[:1]) / width)
+
+
+def anything_moves(episode: Episode, config: CheckConfig) -> NDArray[np.bool_]:
+    """(N,) whether the arm was measured to move, or the gripper sent or measured to move.
+
+    What is sent to the arm does not count: pressed against something it may stand still for long, and a rendered
+    camera then rightly shows one frame.
+    """
+    grips = [grip_motion(episode, channel) for channel in (episode.sent, episode.measured)]
+    parts = [np.abs(motion(episode, episode.measured)) > 2 * config.still, *(np.abs(g) > config.still for g in grips)]
+    return np.asarray(np.any(np.hstack(parts), axis=1))
 
 
 def was_not_measured(episode: Episode) -> bool:
@@ -229,14 +258,8 @@ def repeats(frames: NDArray[np.uint8]) -> NDArray[np.bool_]:
 
 def _still(episode: Episode, asked: Vector, moved: Vector, config: CheckConfig) -> NDArray[np.bool_]:
     """(N,) whether nothing was asked for and nothing moved, the gripper included."""
-    parts = [asked, moved]
-    spec = episode.info.action_spec
-    if "gripper" in spec.labels:
-        column = spec.labels.index("gripper")
-        width = spec.high[column] - spec.low[column]
-        grips = (channel[:, [column]] for channel in (episode.requested, episode.measured))
-        parts += [np.diff(grip, axis=0, prepend=grip[:1]) / width for grip in grips]
-    return np.asarray(np.all(np.abs(np.hstack(parts)) < config.still, axis=1))
+    grips = (grip_motion(episode, channel) for channel in (episode.requested, episode.measured))
+    return np.asarray(np.all(np.abs(np.hstack([asked, moved, *grips])) < config.still, axis=1))
 
 
 def _sources(episode: Episode, moved: Vector, config: CheckConfig) -> dict[str, Source]:
@@ -320,6 +343,15 @@ def _numbers(episode: Episode) -> Vector:
 def _print_of(values: Vector) -> Vector:
     rows = np.linspace(0, len(values) - 1, PRINTS).round().astype(int)
     return np.asarray(values[rows].ravel())
+
+
+def _row_hashes(values: Vector) -> NDArray[np.uint64]:
+    if not values.shape[1]:
+        return np.zeros(0, np.uint64)
+    # As they are stored at most exactly everywhere: a copy may have been through another width.
+    lines = np.ascontiguousarray(values, np.float32)
+    hashes = {hashlib.blake2b(line.tobytes(), digest_size=8).digest() for line in lines}
+    return np.sort(np.frombuffer(b"".join(hashes), np.uint64))[:SKETCH]
 
 
 def _kinematic(episode: Episode, rows: int) -> Kinematic | None:

@@ -5,8 +5,9 @@ themselves: forward kinematics is a sum of products of sines and cosines of the 
 their pairs predicts the tool, and an episode is held against the model of the others. One whose joints are read with an
 offset, in another order or with another sign stands out wherever it starts, and trying these on says which it was.
 
-Blind spots: a tool pose that was computed from the same wrong readings fits them; and an offset that all episodes share
-is their kinematics.
+Blind spots: a tool pose that was computed from the same wrong readings fits them (`consistency.py` looks at starts and
+at how near the tool came); an offset that all episodes share is their kinematics; joints that turn about nearly one
+axis may change places and hardly move the tool.
 """
 
 from __future__ import annotations
@@ -27,6 +28,8 @@ FEWEST = 5
 """Episodes that the others' model needs."""
 MOST_JOINTS = 8
 """Products of more joints than this need more rows than a sketch of the dataset has."""
+_MANY = 12
+"""Episodes from which on the others' model is known well."""
 _FITTED = 40
 """Episodes the model is learned from; all are held against it."""
 _RIDGE = 1e-8
@@ -38,6 +41,8 @@ _SUSPECTS = 4
 _FOLDS = 10
 _EXPLAINED = 0.15
 """A cause explains a misfit when it leaves less than this share of its square."""
+_EXCHANGE_LEAST = 0.15
+"""A misfit below this (3 mm) is not explained by anything."""
 _OFFSETS_DEG = np.arange(-45.0, 45.1, 1.0)
 
 
@@ -63,13 +68,17 @@ def tool_misfits(kinematics: Mapping[str, Kinematic], config: CheckConfig) -> It
     if agreed is None:
         return
     model, limit, kept = agreed
-    trusted = {chosen[i] for i in kept}
+    trusted = [chosen[i] for i in kept]
+    yield from _exchanged({id: same[id] for id in trusted})
     for id in ids:
         if id in trusted:
             continue
         error = model.error(same[id], same[id].joints)
         if error > limit:
-            yield id, _diagnosis(model, same[id], error, config)
+            finding = _diagnosis(model, same[id], error, config)
+            # A model of few is guessing where the odd one is: what it cannot explain must be plain to be told.
+            if finding.level == "fail" or len(same) >= _MANY or error > 2 * limit:
+                yield id, finding
 
 
 @dataclass(frozen=True)
@@ -124,6 +133,37 @@ def _agreeing(episodes: list[Kinematic]) -> tuple[_Model, float, list[int]] | No
         kept.pop(odd)
 
 
+def _exchanged(episodes: Mapping[str, Kinematic]) -> Iterator[tuple[str, Finding]]:
+    """Of episodes that fit well enough, those that fit the others' kinematics clearly better with two joints exchanged.
+
+    Joints that turn about nearly one axis (0 and 2 of a seven-joint arm that stands upright) may change places and move
+    the tool by millimetres only.
+    """
+    features = {id: _features(rows.joints) for id, rows in episodes.items()}
+    grams = {id: f.T @ f for id, f in features.items()}
+    crosses = {id: features[id].T @ _scaled(rows.tool) for id, rows in episodes.items()}
+    gram = np.sum(list(grams.values()), axis=0)
+    cross = np.sum(list(crosses.values()), axis=0)
+    count = sum(len(f) for f in features.values())
+    for id, rows in episodes.items():
+        ridge = _RIDGE * (count - len(features[id])) * np.eye(len(gram))
+        model = _Model(np.asarray(np.linalg.solve(gram - grams[id] + ridge, cross - crosses[id])))
+        error = model.error(rows, rows.joints)
+        if error < _EXCHANGE_LEAST:
+            continue
+        left, first, second = min(
+            (model.error(rows, _with_exchanged(rows.joints, first, second)), first, second)
+            for second in range(rows.joints.shape[1])
+            for first in range(second)
+        )
+        if left**2 < _EXPLAINED * error**2:
+            text = (
+                f"its tool pose fits the others' kinematics {error / left:.1f} times better with joints {first} and "
+                f"{second} exchanged; they may have changed places"
+            )
+            yield id, Finding("warn", "columns", text)
+
+
 def _limit(errors: Vector) -> float:
     """The misfit that is too much where episodes that agree have these."""
     return max(1.0, _TIMES_USUAL * float(np.median(errors)))
@@ -140,10 +180,8 @@ def _diagnosis(model: _Model, rows: Kinematic, error: float, config: CheckConfig
         flipped[:, joint] *= -1
         tried.append((model.error(rows, flipped), f"joint {joint} has the other sign", np.inf))
         for other in range(joint):
-            order = list(range(count))
-            order[joint], order[other] = other, joint
             text = f"joints {other} and {joint} have changed places"
-            tried.append((model.error(rows, rows.joints[:, order]), text, np.inf))
+            tried.append((model.error(rows, _with_exchanged(rows.joints, other, joint)), text, np.inf))
     left, text, size_deg = min(tried)
     if left**2 < _EXPLAINED * error**2 and size_deg > config.offset_fail_deg:
         check = "offset" if np.isfinite(size_deg) else "columns"
@@ -168,6 +206,12 @@ def _shifted(joints: Vector, joint: int, offset_deg: float) -> Vector:
     right = joints.copy()
     right[:, joint] -= np.deg2rad(offset_deg)
     return right
+
+
+def _with_exchanged(joints: Vector, first: int, second: int) -> Vector:
+    order = list(range(joints.shape[1]))
+    order[first], order[second] = second, first
+    return joints[:, order]
 
 
 def _features(joints: Vector) -> Vector:
