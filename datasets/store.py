@@ -237,7 +237,7 @@ class Dataset:
         condition = where if where is None or isinstance(where, Where) else Where(where)
         if condition is None and unreadable is None:
             return ids
-        chosen = []
+        found = []
         for id in ids:
             try:
                 summary = self.summary(id)
@@ -247,8 +247,8 @@ class Dataset:
                 unreadable[id] = str(error)
                 continue
             if condition is None or condition(summary):
-                chosen.append(id)
-        return tuple(chosen)
+                found.append(id)
+        return tuple(found)
 
     def checksum(self, ids: Iterable[str] | None = None) -> str:
         """SHA-256 over the checksums of these episodes (None: all), in order: what a model says it was trained on."""

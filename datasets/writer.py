@@ -260,9 +260,10 @@ class _Form:
         """
         if set(step.ages_s) != self.ages:
             raise ValueError(f"ages are told of {sorted(step.ages_s)}, and of {sorted(self.ages)} in the first step")
-        if (None if step.state is None else step.state.shape) != self.state:
-            raise ValueError(f"the state has shape {np.shape(step.state)}, and {self.state} in the first step")
-        expected = {**dict.fromkeys(CHANNELS, (self.width,)), **self.shapes}
+        state = None if step.state is None else step.state.shape
+        if state != self.state:
+            raise ValueError(f"the state has shape {state}, and {self.state} in the first step")
+        expected: dict[str, tuple[int, ...]] = {name: (self.width,) for name in CHANNELS} | dict(self.shapes)
         values: dict[str, Array] = {name: getattr(step, name) for name in CHANNELS} | dict(step.next_observation)
         for name, value in values.items():
             if value.shape != expected[name]:
