@@ -30,7 +30,7 @@ def demos(tmp_path_factory: pytest.TempPathFactory) -> Dataset:
 def test_an_export_that_may_not_write_more_ends_in_a_sentence(
     demos: Dataset, tmp_path: Path, name: str, room: int
 ) -> None:
-    """Incident: HDF5 closed the file on a full disk and ended the process by SIGSEGV."""
+    """Incident: HDF5 met a full disk on closing the file: a RuntimeError, and once a SIGSEGV."""
     out = tmp_path / "made" / "out"
     child = os.fork()
     if child == 0:
