@@ -311,11 +311,11 @@ def _print_replays(outcomes: list[tuple[str, Replay | UnderstudyError]]) -> None
     if played:
         same = sum(came.success_recorded == came.success_replayed for came in played)
         references = " and ".join(sorted({came.compared_with for came in played}))
-        said = (
+        closing = (
             f"{sum(came.within for came in played)} of {len(outcomes)} within the tolerances; the outcome was the "
             f"recorded one in {same} of {len(played)}. Played: {played[0].channel}; compared with {references}."
         )
-        console.print(said, markup=False, soft_wrap=True)
+        console.print(closing, markup=False, soft_wrap=True)
 
 
 def _measure(value: float, unit: str) -> str:
