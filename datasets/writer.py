@@ -263,7 +263,8 @@ class _Form:
         state = None if step.state is None else step.state.shape
         if state != self.state:
             raise ValueError(f"the state has shape {state}, and {self.state} in the first step")
-        expected: dict[str, tuple[int, ...]] = {name: (self.width,) for name in CHANNELS} | dict(self.shapes)
+        expected = dict(self.shapes)
+        expected.update(dict.fromkeys(CHANNELS, (self.width,)))
         values: dict[str, Array] = {name: getattr(step, name) for name in CHANNELS} | dict(step.next_observation)
         for name, value in values.items():
             if value.shape != expected[name]:

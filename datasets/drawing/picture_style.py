@@ -45,7 +45,9 @@ def require_place(path: Path) -> None:
     if path.is_dir():
         raise InputError(f"{path} is a folder; expected the name of a picture to write.")
     if not path.parent.is_dir():
-        raise InputError(f"The folder {path.parent} of the picture {path.name} does not exist; make it first, or give another path.")
+        raise InputError(
+            f"The folder {path.parent} of the picture {path.name} does not exist; make it first, or give another path."
+        )
     if not os.access(path if path.exists() else path.parent, os.W_OK):
         raise InputError(f"{path} may not be written; change its permissions, or name another place.")
 
