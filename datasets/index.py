@@ -33,6 +33,7 @@ INDEX = "dataset.hdf5"
 _GYM = 2
 """robomimic's number for environments of the gym family (`env_args["type"]`)."""
 _LINK = "episodes/{}.hdf5"
+_State = tuple[int, int, int]
 
 
 class Index:
@@ -42,7 +43,8 @@ class Index:
         """Reads nothing yet."""
         self.folder = folder
         self.path = folder / INDEX
-        self._known: tuple[tuple[int, int, int], dict[str, str]] | None = None
+        self._known: tuple[_State, dict[str, str]] | None = None
+        self._sound: tuple[_State, Mapping[str, Any]] | None = None
 
     def identity(self) -> tuple[str, str]:
         """Robot and task of the dataset.
@@ -72,8 +74,7 @@ class Index:
         Raises:
             DatasetError: the index is damaged, or links to anything but episodes of this folder.
         """
-        state = self.path.stat() if self.path.is_file() else None
-        key = (state.st_ino, state.st_mtime_ns, state.st_size) if state else (0, 0, 0)
+        key = self._state()
         if self._known is None or self._known[0] != key:
             self._verified()
             try:
@@ -105,6 +106,8 @@ class Index:
                 yield Draft(file)
                 block = int(file.userblock_size)
             write_seal(fresh, {name: facts[name] for name in ("kind", "schema_version", "robot", "task")}, block)
+        # What was sealed just now need not be read and checked again by the next change.
+        self._sound = (self._state(), read_seal(self.path, self._remedy).facts)
 
     @contextlib.contextmanager
     def _replacing(self) -> Iterator[Path]:
@@ -122,8 +125,18 @@ class Index:
 
     def _verified(self) -> Mapping[str, Any]:
         """The facts of an index whose every byte is as it was written."""
-        _require_index(read_seal(self.path, self._remedy).facts, self.path)
-        return verify_seal(self.path, self._remedy).facts
+        state = self._state()
+        if self._sound is None or self._sound[0] != state:
+            _require_index(read_seal(self.path, self._remedy).facts, self.path)
+            self._sound = (state, verify_seal(self.path, self._remedy).facts)
+        return self._sound[1]
+
+    def _state(self) -> _State:
+        """What changes when the file is replaced or written to."""
+        if not self.path.is_file():
+            return (0, 0, 0)
+        found = self.path.stat()
+        return (found.st_ino, found.st_mtime_ns, found.st_size)
 
     @property
     def _remedy(self) -> str:
