@@ -110,10 +110,9 @@ class Episode:
                 _require_finite(f"obs/{key}", values)
                 _require_finite(f"final_obs/{key}", np.asarray(self.final_observation[key]))
         for key, ages in self.ages_s.items():
+            key_unit(key)
             _require_shape(f"age/{key}", ages, (steps,))
             _require_finite(f"age/{key}", ages, np.float32)
-            if key not in self.observations:
-                raise DatasetError(f"age/{key} is the age of nothing that is observed: {sorted(self.observations)}.")
         if self.states.size:
             _require_shape("states", self.states, (steps, self.states.shape[-1]))
             _require_finite("states", self.states)
