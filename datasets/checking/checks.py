@@ -2,7 +2,7 @@
 
 One pass: each episode is read, measured (`measures.py`) and judged by itself (`defects_in_time.py`,
 `defects_in_motion.py`), let go, and at the end the measures are judged against each other (`consistency.py`,
-`tool_fit.py`). Nothing is changed; dropping is the reader's decision.
+`tool_fit.py`, `grip.py`). Nothing is changed; dropping is the reader's decision.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from understudy.datasets.checking.consistency import against_the_rest
 from understudy.datasets.checking.defects_in_motion import MOTION_CHECKS
 from understudy.datasets.checking.defects_in_time import TIME_CHECKS
 from understudy.datasets.checking.measures import Measures, measure
+from understudy.datasets.checking.tool_fit import Forward
 from understudy.datasets.checking.verdicts import CLOSED, LEVELS, EpisodeVerdict, Finding, Level, Report, as_dict
 from understudy.datasets.episode import Episode
 from understudy.datasets.store import Dataset
@@ -26,6 +27,7 @@ __all__ = [
     "CheckConfig",
     "EpisodeVerdict",
     "Finding",
+    "Forward",
     "Level",
     "Measures",
     "Report",
@@ -40,9 +42,19 @@ _ROWS = 1200
 
 
 def check_dataset(
-    dataset: Dataset, config: CheckConfig | None = None, progress: Callable[[int], None] | None = None
+    dataset: Dataset,
+    config: CheckConfig | None = None,
+    progress: Callable[[int], None] | None = None,
+    forward: Forward | None = None,
 ) -> Report:
-    """Check every episode, alone and against the rest. `progress` is called with the count done."""
+    """Check every episode, alone and against the rest.
+
+    Args:
+        dataset: what to check.
+        config: the thresholds.
+        progress: called with the count of episodes done.
+        forward: the robot's forward kinematics, where they are known; else they are learned from the episodes.
+    """
     config = config or CheckConfig()
     ids = dataset.ids
     rows = max(24, min(160, _ROWS // max(len(ids), 1)))
@@ -55,7 +67,7 @@ def check_dataset(
             verdicts.append(EpisodeVerdict(id, file, (_unreadable(file, error),), None))
         if progress is not None:
             progress(index + 1)
-    episodes = compared(verdicts, config)
+    episodes = compared(verdicts, config, forward)
     measured = {verdict.id: verdict.measures for verdict in episodes if verdict.measures is not None}
     return Report(dataset.path, episodes, tuple(_of_the_whole(dataset, measured)))
 
@@ -84,10 +96,12 @@ def judge(id: str, file: Path, episode: Episode, config: CheckConfig, rows: int 
     return EpisodeVerdict(id, file, findings, measures)
 
 
-def compared(verdicts: Sequence[EpisodeVerdict], config: CheckConfig) -> tuple[EpisodeVerdict, ...]:
+def compared(
+    verdicts: Sequence[EpisodeVerdict], config: CheckConfig, forward: Forward | None = None
+) -> tuple[EpisodeVerdict, ...]:
     """The verdicts with what only the other episodes of the dataset can tell."""
     measured = {verdict.id: verdict.measures for verdict in verdicts if verdict.measures is not None}
-    extra = against_the_rest(measured, config)
+    extra = against_the_rest(measured, config, forward)
     return tuple(EpisodeVerdict(v.id, v.file, (*v.findings, *extra.get(v.id, ())), v.measures) for v in verdicts)
 
 

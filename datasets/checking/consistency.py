@@ -13,9 +13,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from understudy.datasets.checking.check_config import CheckConfig
+from understudy.datasets.checking.grip import turned_in_the_grip
 from understudy.datasets.checking.measures import Measures
 from understudy.datasets.checking.signals import robust_scores
-from understudy.datasets.checking.tool_fit import tool_misfits
+from understudy.datasets.checking.tool_fit import Forward, tool_misfits
 from understudy.datasets.checking.verdicts import Finding
 
 Vector = NDArray[np.float64]
@@ -32,13 +33,20 @@ _CHANCE = 0.01
 """Share of sound datasets in which an episode may be remarked on for where it starts."""
 _CLOSE = 2.0
 """Starts agree closely where an odd one lies more than this many widths of their range outside it."""
+_MEANT = 0.5
+"""A turn in the grip speaks for an offset of a joint's start where they differ by less than this share of the
+larger: starts are spread, and corners slip."""
+_BESIDE = 0.5
+"""Widths of the others' range that it must start outside of that for this."""
 _SHARED = 0.3
 """Episodes that share this much of their rows to the last bit, and `_FEWEST_SHARED` of them, hold one recording."""
 _FEWEST_SHARED = 8
 
 
-def against_the_rest(measured: Mapping[str, Measures], config: CheckConfig) -> dict[str, list[Finding]]:
-    """Id -> what the other episodes say about it."""
+def against_the_rest(
+    measured: Mapping[str, Measures], config: CheckConfig, forward: Forward | None = None
+) -> dict[str, list[Finding]]:
+    """Id -> what the other episodes say about it; `forward` is the robot's kinematics, where they are known."""
     found: dict[str, list[Finding]] = {id: [] for id in measured}
     copies = list(_duplicates(measured))
     copies += _shared_rows(measured, {id for id, finding in copies if finding.level == "fail"})
@@ -47,7 +55,7 @@ def against_the_rest(measured: Mapping[str, Measures], config: CheckConfig) -> d
         told += _slow_sources(measured, config)
     if len(measured) >= FEW:
         kinematics = {id: measures.kinematic for id, measures in measured.items() if measures.kinematic is not None}
-        told += [*_odd_lags(measured, config), *_outliers(measured, config), *tool_misfits(kinematics, config)]
+        told += [*_odd_lags(measured, config), *_outliers(measured, config), *tool_misfits(kinematics, config, forward)]
     for id, finding in told:
         found[id].append(finding)
     return found
@@ -206,12 +214,20 @@ def _outliers(measured: Mapping[str, Measures], config: CheckConfig) -> Found:
         for id, value, score in zip(ids, values, scores[:, 0], strict=True):
             if score > config.outlier:
                 yield id, Finding("warn", f"outlier {name}", text.format(value=value, usual=usual))
-    yield from _odd_starts(measured, config)
+    turns = _turns(measured)
+    for id, turn in turns.items():
+        if abs(np.rad2deg(turn)) > 2 * config.offset_fail_deg:
+            text = f"what it carries is turned by {np.rad2deg(turn):+.0f} deg in the grip, in the others hardly"
+            yield id, Finding("warn", "outlier grip", text)
+    yield from _odd_starts(measured, config, turns)
     yield from _odd_reaches(measured, config)
 
 
-def _odd_starts(measured: Mapping[str, Measures], config: CheckConfig) -> Found:
-    """Starts outside those of all others: a remark, and an offset where the others agree too closely for chance."""
+def _odd_starts(measured: Mapping[str, Measures], config: CheckConfig, turns: Mapping[str, float]) -> Found:
+    """Starts outside those of all others: a remark, and an offset where the others agree too closely for chance.
+
+    An offset as well where what it carries is askew in the grip by as much: the fingers turned it, whatever was read.
+    """
     if len({measures.start_names for measures in measured.values()}) != 1:
         return  # another layout, reported as such
     starts = np.array([measures.start for measures in measured.values()])
@@ -221,19 +237,25 @@ def _odd_starts(measured: Mapping[str, Measures], config: CheckConfig) -> Found:
     for index, id in enumerate(measured):
         outside, widths = _outside_the_others(starts, index)
         ratios = outside / widths
-        if not ratios.size or float(np.max(ratios)) <= config.start_outlier:
+        if not ratios.size or not np.any(outside):
             continue
         worst = int(np.argmax(ratios))
         others = np.delete(starts[:, worst], index)
+        off = float(starts[index, worst] - np.median(others))
+        turn = turns.get(id, 0.0)
+        meant = bool(joints[worst]) and ratios[worst] > _BESIDE and abs(np.rad2deg(turn)) > config.offset_fail_deg
+        meant = meant and abs(abs(turn) - abs(off)) < _MEANT * max(abs(turn), abs(off))
+        if ratios[worst] <= config.start_outlier and not meant:
+            continue
         text = f"{names[worst]} is {starts[index, worst]:.3f}, in the others {others.min():.3f} to {others.max():.3f}"
         rest = joints.copy()
         rest[worst] = False
         alone = joints[worst] and not np.any(outside[rest] > 0.4 * outside[worst])
-        certain = ratios[worst] > max(_CLOSE, surely) and outside[worst] > config.start_offset_rad
+        certain = meant or (ratios[worst] > max(_CLOSE, surely) and outside[worst] > config.start_offset_rad)
         narrow = widths[worst] < config.start_offset_rad and outside[worst] > np.deg2rad(config.offset_fail_deg)
         if alone and certain:
-            off_deg = np.rad2deg(starts[index, worst] - np.median(others))
-            text = f"{text}, and no other joint starts elsewhere: it reads some {off_deg:+.0f} deg off"
+            why = "what it carries is turned by as much in the grip" if meant else "no other joint starts elsewhere"
+            text = f"{text}, and {why}: it reads some {np.rad2deg(off):+.0f} deg off"
             yield id, Finding("fail", "offset", text)
         elif ratios[worst] > surely or (alone and narrow):
             yield id, Finding("warn", "outlier start", f"starts elsewhere: {text}")
@@ -269,3 +291,10 @@ def _odd_reaches(measured: Mapping[str, Measures], config: CheckConfig) -> Found
                 f"came within {others:.3f} m"
             )
             yield id, Finding("fail", "reach", text)
+
+
+def _turns(measured: Mapping[str, Measures]) -> dict[str, float]:
+    """Id -> by how much (rad) what it carried is turned in the grip, where the others agree on how it lies there."""
+    angles = {id: m.grip_rad for id, m in measured.items() if m.grip_rad is not None}
+    turned = turned_in_the_grip(np.array(list(angles.values())))
+    return {} if turned is None else dict(zip(angles, turned.tolist(), strict=True))

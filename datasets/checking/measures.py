@@ -14,7 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from understudy.datasets.checking.check_config import CheckConfig
-from understudy.datasets.checking.signals import lag_of, longest_run, lowest_share, slowest_rate
+from understudy.datasets.checking.grip import grip_angle
+from understudy.datasets.checking.signals import lag_of, longest_run, lowest_share, rotation_matrices, slowest_rate
 from understudy.datasets.episode import Episode
 from understudy.datasets.schema import is_image
 
@@ -88,6 +89,8 @@ class Measures:
     """What each number of `start` is."""
     reach_m: float | None
     """How near the tool came to any object or goal; None where that is not recorded."""
+    grip_rad: float | None
+    """How what it carried lay in the grip, see `grip_angle`; None where nothing was, or orientations are missing."""
     joint_low: tuple[float, ...]
     joint_high: tuple[float, ...]
     drawn_delay: float
@@ -142,6 +145,7 @@ def measure(episode: Episode, config: CheckConfig, rows: int = 32) -> Measures:
         start=start,
         start_names=names,
         reach_m=_reach(episode),
+        grip_rad=_grip(episode),
         joint_low=tuple(np.min(joints, axis=0).tolist()),
         joint_high=tuple(np.max(joints, axis=0).tolist()),
         drawn_delay=episode.info.randomization.get("action_delay_s", 0.0) * episode.info.rate_hz,
@@ -334,6 +338,17 @@ def _reach(episode: Episode) -> float | None:
     return min(near, default=None)
 
 
+def _grip(episode: Episode) -> float | None:
+    for place in _placed(episode):
+        keys = ("tool_position", "tool_quaternion", place, place.replace("_position", "_quaternion"))
+        seen = [whole(episode, key) for key in keys if key in episode.observations]
+        if [values.shape[1:] for values in seen] == [(3,), (4,), (3,), (4,)]:
+            angle = grip_angle(*seen)
+            if angle is not None:
+                return angle
+    return None
+
+
 def _numbers(episode: Episode) -> Vector:
     """(N, D) every observation but the cameras', side by side."""
     parts = [np.reshape(v, (len(episode), -1)) for k, v in sorted(episode.observations.items()) if not is_image(k)]
@@ -364,17 +379,8 @@ def _kinematic(episode: Episode, rows: int) -> Kinematic | None:
     parts = [np.asarray(tool[chosen], np.float64)]
     quaternion = episode.observations.get("tool_quaternion")
     if quaternion is not None and quaternion.shape[1:] == (4,):
-        parts.append(_rotation(np.asarray(quaternion[chosen], np.float64)))
+        parts.append(rotation_matrices(np.asarray(quaternion[chosen], np.float64)).reshape(-1, 9))
     return Kinematic(np.asarray(joints[chosen], np.float64), np.hstack(parts))
-
-
-def _rotation(quaternions: Vector) -> Vector:
-    """(K, 9) rotation matrices of (K, 4) quaternions xyzw."""
-    x, y, z, w = (quaternions / np.maximum(np.linalg.norm(quaternions, axis=1, keepdims=True), 1e-9)).T
-    rows = [1 - 2 * (y * y + z * z), 2 * (x * y - z * w), 2 * (x * z + y * w)]
-    rows += [2 * (x * y + z * w), 1 - 2 * (x * x + z * z), 2 * (y * z - x * w)]
-    rows += [2 * (x * z - y * w), 2 * (y * z + x * w), 1 - 2 * (x * x + y * y)]
-    return np.stack(rows, axis=1)
 
 
 def _layout(episode: Episode) -> str:

@@ -128,3 +128,12 @@ def robust_scores(values: Vector, floor: float) -> Vector:
     centre = np.median(values, axis=0)
     spread = 1.4826 * np.median(np.abs(values - centre), axis=0)
     return np.asarray(np.abs(values - centre) / np.maximum(spread, floor))
+
+
+def rotation_matrices(quaternions: Vector) -> Vector:
+    """(N, 3, 3) of (N, 4) quaternions xyzw, which need not be of length one."""
+    x, y, z, w = (quaternions / np.maximum(np.linalg.norm(quaternions, axis=1, keepdims=True), 1e-9)).T
+    rows = [1 - 2 * (y * y + z * z), 2 * (x * y - z * w), 2 * (x * z + y * w)]
+    rows += [2 * (x * y + z * w), 1 - 2 * (x * x + z * z), 2 * (y * z - x * w)]
+    rows += [2 * (x * z - y * w), 2 * (y * z + x * w), 1 - 2 * (x * x + y * y)]
+    return np.stack(rows, axis=1).reshape(-1, 3, 3)

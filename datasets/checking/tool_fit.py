@@ -1,18 +1,20 @@
 """Do an episode's joints and tool pose belong together as they do in the other episodes?
 
-The tool's place is a function of the joints that no dataset writes down. It is learned here from the episodes
-themselves: forward kinematics is a sum of products of sines and cosines of the joints, so ridge regression on those and
-their pairs predicts the tool, and an episode is held against the model of the others. One whose joints are read with an
-offset, in another order or with another sign stands out wherever it starts, and trying these on says which it was.
+The tool's place is a function of the joints that no dataset writes down. Where the robot's kinematics are known, the
+tool is an affine function of what they say, whatever base and tool frame it was recorded in; else it is learned from
+the episodes alone: forward kinematics is a sum of products of sines and cosines of the joints, so ridge regression on
+those and their pairs predicts the tool. Either way an episode is held against the model of the others. One whose joints
+are read with an offset, in another order or with another sign stands out wherever it starts, and trying these on says
+which it was.
 
 Blind spots: a tool pose that was computed from the same wrong readings fits them (`consistency.py` looks at starts and
 at how near the tool came); an offset that all episodes share is their kinematics; joints that turn about nearly one
-axis may change places and hardly move the tool.
+axis may change places and hardly move the tool, which only known kinematics resolve.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -23,6 +25,8 @@ from understudy.datasets.checking.measures import Kinematic
 from understudy.datasets.checking.verdicts import Finding
 
 Vector = NDArray[np.float64]
+Features = Callable[[Vector], Vector]
+"""(K, J) joints to (K, F) numbers of which the tool's are sums."""
 
 FEWEST = 5
 """Episodes that the others' model needs."""
@@ -42,14 +46,35 @@ _FOLDS = 10
 _EXPLAINED = 0.15
 """A cause explains a misfit when it leaves less than this share of its square."""
 _EXCHANGE_LEAST = 0.15
-"""A misfit below this (3 mm) is not explained by anything."""
+"""A misfit below this (3 mm) is not explained by anything,"""
+_EXCHANGE_KNOWN = 0.01
+"""where kinematics are known below this (0.2 mm),"""
+_EXCHANGE_TIMES = 5.0
+"""nor one below so many times the usual."""
 _OFFSETS_DEG = np.arange(-45.0, 45.1, 1.0)
 
 
-def tool_misfits(kinematics: Mapping[str, Kinematic], config: CheckConfig) -> Iterator[tuple[str, Finding]]:
+@dataclass(frozen=True)
+class Forward:
+    """A robot's forward kinematics."""
+
+    joints: int
+    """How many it takes."""
+    tool: Callable[[Vector], Vector]
+    """(K, J) rad to (K, 12): position (m) and the nine numbers of the rotation matrix, row by row."""
+
+    def features(self, joints: Vector) -> Vector:
+        """(K, 13): what a pose in any other base or tool frame is a sum of."""
+        return np.hstack([np.ones((len(joints), 1)), self.tool(joints)])
+
+
+def tool_misfits(
+    kinematics: Mapping[str, Kinematic], config: CheckConfig, forward: Forward | None = None
+) -> Iterator[tuple[str, Finding]]:
     """(id, finding) of each episode whose joints do not belong to its tool pose as the others' do.
 
-    Nothing where there are fewer than `FEWEST` comparable episodes, or where the others do not agree either.
+    Nothing where there are fewer than `FEWEST` comparable episodes, or where the others do not agree either. `forward`
+    is left aside where it is not the kinematics of what was recorded.
     """
     widths = [(rows.joints.shape[1], rows.tool.shape[1]) for rows in kinematics.values()]
     if not widths:
@@ -60,16 +85,21 @@ def tool_misfits(kinematics: Mapping[str, Kinematic], config: CheckConfig) -> It
         for id, width, rows in zip(kinematics, widths, kinematics.values(), strict=True)
         if width == usual_width
     }
-    if len(same) < FEWEST or usual_width[0] > MOST_JOINTS:
+    if len(same) < FEWEST:
         return
     ids = list(same)
     chosen = [ids[i] for i in np.linspace(0, len(ids) - 1, min(len(ids), _FITTED)).round().astype(int)]
-    agreed = _agreeing([same[id] for id in chosen])
+    agreed = None
+    if forward is not None and forward.joints == usual_width[0]:
+        agreed = _agreeing([same[id] for id in chosen], forward.features)
+    known = agreed is not None and agreed.limit == 1.0
+    if not known and usual_width[0] <= MOST_JOINTS:
+        agreed = _agreeing([same[id] for id in chosen], _sines_and_cosines)
     if agreed is None:
         return
-    model, limit, kept = agreed
-    trusted = [chosen[i] for i in kept]
-    yield from _exchanged({id: same[id] for id in trusted})
+    model, limit = agreed.model, agreed.limit
+    trusted = [chosen[i] for i in agreed.members]
+    yield from _exchanged({id: same[id] for id in trusted}, model.features, known=known)
     for id in ids:
         if id in trusted:
             continue
@@ -77,7 +107,7 @@ def tool_misfits(kinematics: Mapping[str, Kinematic], config: CheckConfig) -> It
         if error > limit:
             finding = _diagnosis(model, same[id], error, config)
             # A model of few is guessing where the odd one is: what it cannot explain must be plain to be told.
-            if finding.level == "fail" or len(same) >= _MANY or error > 2 * limit:
+            if finding.level == "fail" or known or len(same) >= _MANY or error > 2 * limit:
                 yield id, finding
 
 
@@ -85,21 +115,33 @@ def tool_misfits(kinematics: Mapping[str, Kinematic], config: CheckConfig) -> It
 class _Model:
     """Predicts (K, O) scaled tool numbers of joints (K, J)."""
 
+    features: Features
     weights: Vector
     """(F, O)"""
 
     def error(self, rows: Kinematic, joints: Vector) -> float:
         """Root mean square misfit of an episode if its joints were `joints`, in units of what is worth a word."""
-        return _size(_features(joints) @ self.weights - _scaled(rows.tool))
+        return _size(self.features(joints) @ self.weights - _scaled(rows.tool))
 
 
-def _agreeing(episodes: list[Kinematic]) -> tuple[_Model, float, list[int]] | None:
-    """A model of the episodes that agree with each other, the misfit that is too much for it, and which they are.
+@dataclass(frozen=True)
+class _Agreed:
+    """What the episodes that agree with each other say."""
+
+    model: _Model
+    limit: float
+    """The misfit that is too much for it; 1 where they agree closely."""
+    members: list[int]
+    """Which they are."""
+
+
+def _agreeing(episodes: list[Kinematic], function: Features) -> _Agreed | None:
+    """A model of the episodes that agree with each other; None where too many do not.
 
     Whoever does not fit is left out one by one: of those that fit worst, the one that stands out most from how well the
     rest fit each other without it (a wrong episode spoils the fit of sound ones, which would otherwise be blamed).
     """
-    features = [_features(rows.joints) for rows in episodes]
+    features = [function(rows.joints) for rows in episodes]
     targets = [_scaled(rows.tool) for rows in episodes]
     grams = [f.T @ f for f in features]
     crosses = [f.T @ t for f, t in zip(features, targets, strict=True)]
@@ -127,41 +169,46 @@ def _agreeing(episodes: list[Kinematic]) -> tuple[_Model, float, list[int]] | No
         limits = {i: _limit(held_out([k for k in kept if k != kept[i]])) for i in worst}
         odd = max(worst, key=lambda i: errors[i] / limits[i], default=-1)
         if odd < 0 or errors[odd] <= limits[odd]:
-            return _Model(fit(kept)), _limit(errors), kept
+            return _Agreed(_Model(function, fit(kept)), _limit(errors), kept)
         if len(kept) <= fewest:
             return None
         kept.pop(odd)
 
 
-def _exchanged(episodes: Mapping[str, Kinematic]) -> Iterator[tuple[str, Finding]]:
+def _exchanged(episodes: Mapping[str, Kinematic], function: Features, *, known: bool) -> Iterator[tuple[str, Finding]]:
     """Of episodes that fit well enough, those that fit the others' kinematics clearly better with two joints exchanged.
 
     Joints that turn about nearly one axis (0 and 2 of a seven-joint arm that stands upright) may change places and move
-    the tool by millimetres only.
+    the tool by millimetres only. Learned kinematics are wrong by as much, so that it is a remark; known ones are not.
     """
-    features = {id: _features(rows.joints) for id, rows in episodes.items()}
+    features = {id: function(rows.joints) for id, rows in episodes.items()}
     grams = {id: f.T @ f for id, f in features.items()}
     crosses = {id: features[id].T @ _scaled(rows.tool) for id, rows in episodes.items()}
     gram = np.sum(list(grams.values()), axis=0)
     cross = np.sum(list(crosses.values()), axis=0)
     count = sum(len(f) for f in features.values())
+    models, errors = {}, {}
     for id, rows in episodes.items():
         ridge = _RIDGE * (count - len(features[id])) * np.eye(len(gram))
-        model = _Model(np.asarray(np.linalg.solve(gram - grams[id] + ridge, cross - crosses[id])))
-        error = model.error(rows, rows.joints)
-        if error < _EXCHANGE_LEAST:
+        models[id] = _Model(function, np.asarray(np.linalg.solve(gram - grams[id] + ridge, cross - crosses[id])))
+        errors[id] = models[id].error(rows, rows.joints)
+    usual = float(np.median(list(errors.values())))
+    whose = "the arm's" if known else "the others'"
+    least = max(_EXCHANGE_KNOWN, _EXCHANGE_TIMES * usual) if known else _EXCHANGE_LEAST
+    for id, rows in episodes.items():
+        if errors[id] < least:
             continue
         left, first, second = min(
-            (model.error(rows, _with_exchanged(rows.joints, first, second)), first, second)
+            (models[id].error(rows, _with_exchanged(rows.joints, first, second)), first, second)
             for second in range(rows.joints.shape[1])
             for first in range(second)
         )
-        if left**2 < _EXPLAINED * error**2:
+        if left**2 < _EXPLAINED * errors[id] ** 2:
             text = (
-                f"its tool pose fits the others' kinematics {error / left:.1f} times better with joints {first} and "
-                f"{second} exchanged; they may have changed places"
+                f"its tool pose fits {whose} kinematics {errors[id] / left:.1f} times better with joints {first} and "
+                f"{second} exchanged; they {'have' if known else 'may have'} changed places"
             )
-            yield id, Finding("warn", "columns", text)
+            yield id, Finding("fail" if known else "warn", "columns", text)
 
 
 def _limit(errors: Vector) -> float:
@@ -214,7 +261,7 @@ def _with_exchanged(joints: Vector, first: int, second: int) -> Vector:
     return joints[:, order]
 
 
-def _features(joints: Vector) -> Vector:
+def _sines_and_cosines(joints: Vector) -> Vector:
     """(K, F): 1, sines and cosines of (K, J) joints, and the product of each pair of them."""
     base = np.hstack([np.ones((len(joints), 1)), np.sin(joints), np.cos(joints)])
     first, second = np.triu_indices(base.shape[1])

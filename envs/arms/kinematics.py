@@ -54,6 +54,11 @@ class Kinematics:
         """Position (3,) of the tool frame in m: `tool_pose` without the rotation."""
         return np.array(self._placement(joint_position).translation)
 
+    def tool_rows(self, joint_positions: Vector) -> Vector:
+        """(K, 12) for joints (K, J): position and the nine numbers of the rotation matrix, row by row."""
+        placements = (self._placement(joints) for joints in joint_positions)
+        return np.array([[*placed.translation, *placed.rotation.ravel()] for placed in placements]).reshape(-1, 12)
+
     def jacobian(self, joint_position: Vector) -> Vector:
         """(6, J) Jacobian of the tool, linear then angular, expressed in axes parallel to the base frame."""
         full = pin.computeFrameJacobian(

@@ -7,6 +7,7 @@ This module owns tables, JSON, the question before dropping, and where pictures 
 from __future__ import annotations
 
 import dataclasses
+import importlib.util
 import json
 import shlex
 import sys
@@ -21,7 +22,7 @@ from rich.table import Table
 from rich.text import Text
 
 from understudy.cli.dataset import open_dataset
-from understudy.datasets.checking.checks import LEVELS, Level, Report, as_dict, check_dataset
+from understudy.datasets.checking.checks import LEVELS, Forward, Level, Report, as_dict, check_dataset
 from understudy.datasets.drawing.picture_style import require_place
 from understudy.datasets.store import Dataset
 from understudy.errors import InputError, UnderstudyError, unknown_name
@@ -55,6 +56,9 @@ class DatasetCheck:
     """Print one JSON object for programs."""
     picture: Path | None = None
     """Also draw it into this file (png, svg or pdf)."""
+    robot: str | None = None
+    """The path of the robot's YAML file, where it is not a shipped one: joints and tool are then held against its
+    kinematics. Without, the other episodes tell what belongs together."""
     drop: bool = False
     """Move the episodes that fail to the trash, after a question."""
     yes: bool = False
@@ -65,7 +69,7 @@ class DatasetCheck:
         if self.picture is not None:
             require_place(self.picture)
         dataset = open_dataset(self.directory)
-        report = _checked(dataset, quiet=self.json)
+        report = _checked(dataset, self.robot, quiet=self.json)
         # Verdicts are told before anything else is tried, so that nothing that goes wrong then can lose them.
         if not self.json:
             _print_report(report, advise=not self.drop)
@@ -126,7 +130,7 @@ class DatasetShow:
         dataset = open_dataset(self.directory)
         if not self.id:
             out = self.out or Path(f"{dataset.path.resolve().name}.png")
-            _draw_overview(_checked(dataset, quiet=False), dataset, out)
+            _draw_overview(_checked(dataset, None, quiet=False), dataset, out)
         else:
             from understudy.datasets.drawing.episode_picture import draw_episode  # matplotlib
 
@@ -209,10 +213,23 @@ def _bar(quiet: bool) -> Progress:
     return Progress(console=Console(stderr=True), transient=True, disable=quiet or not sys.stderr.isatty())
 
 
-def _checked(dataset: Dataset, *, quiet: bool) -> Report:
+def _checked(dataset: Dataset, robot: str | None, *, quiet: bool) -> Report:
+    forward = _forward(robot, dataset.robot)
     with _bar(quiet) as progress:
         bar = progress.add_task("checking", total=len(dataset))
-        return check_dataset(dataset, progress=lambda done: progress.update(bar, completed=done))
+        return check_dataset(dataset, progress=lambda done: progress.update(bar, completed=done), forward=forward)
+
+
+def _forward(file: str | None, name: str) -> Forward | None:
+    """The kinematics of the robot in `file`, or of the shipped one of that name; None where neither is known here."""
+    from understudy.envs.arms.robot import known_robots, load_robot
+
+    if file is None and (name not in known_robots() or importlib.util.find_spec("pinocchio") is None):
+        return None
+    from understudy.envs.arms.kinematics import Kinematics
+
+    robot = load_robot(file or name)
+    return Forward(len(robot.joints), Kinematics(robot).tool_rows)
 
 
 def _draw_overview(report: Report, dataset: Dataset, path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -10,13 +11,14 @@ from pathlib import Path
 import datasets_defects as planted
 import numpy as np
 import pytest
+from scipy.spatial.transform import Rotation
 
 pytest.importorskip("pybullet")
 
 from understudy.capture.devices.scripted import ScriptedDevice
 from understudy.capture.session import Session, SessionConfig
 from understudy.cli.main import main
-from understudy.datasets.checking.checks import CheckConfig, Report, check_dataset, compared, judge
+from understudy.datasets.checking.checks import CheckConfig, Forward, Report, check_dataset, compared, judge
 from understudy.datasets.episode import Episode
 from understudy.datasets.store import Dataset
 from understudy.envs.arm_env import ArmEnv
@@ -58,6 +60,14 @@ def lifts(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@functools.cache
+def panda() -> Forward:
+    from understudy.envs.arms.kinematics import Kinematics
+
+    robot = load_robot("panda")
+    return Forward(len(robot.joints), Kinematics(robot).tool_rows)
+
+
 def check_with(folder: Path, path: Path, spoil: Spoil) -> tuple[Report, int]:
     """The recorded episodes with one of them spoilt (it comes last); the report, and where the spoilt one is."""
     shutil.copytree(folder, path)
@@ -66,7 +76,7 @@ def check_with(folder: Path, path: Path, spoil: Spoil) -> tuple[Report, int]:
     episode = dataset.read(victim)
     dataset.drop(victim)
     dataset.add(spoil(episode))
-    return check_dataset(dataset), len(dataset) - 1
+    return check_dataset(dataset, forward=panda()), len(dataset) - 1
 
 
 def require_found(folder: Path, path: Path, spoil: Spoil, check: str) -> None:
@@ -105,26 +115,45 @@ def test_a_copy_is_found(lifts: Path, tmp_path: Path, change: Spoil) -> None:
 
 
 @pytest.mark.parametrize(
-    ("joint", "degrees", "check"), [(0, 10.0, "reach"), (4, 10.0, "offset"), (5, 10.0, "offset"), (4, -10.0, "offset")]
+    ("joint", "degrees", "check"),
+    [(0, 10.0, "reach"), (4, 10.0, "offset"), (5, 10.0, "offset"), (4, -10.0, "offset"), (6, 10.0, "offset")],
 )
 def test_an_offset_that_the_tool_pose_shares_is_found(
     lifts: Path, tmp_path: Path, joint: int, degrees: float, check: str
 ) -> None:
     """Incident: where the tool pose is computed from the same wrong joints, kinematics agree, and 10 degrees at joints
-    4 to 6 only warned. The tool misses the cube, or the start is not the reset's.
+    4 to 6 only warned. The tool misses the cube, the start is not the reset's, or the cube lies askew in the grip.
     """
-    from understudy.envs.arms.kinematics import Kinematics
-
-    kinematics = Kinematics(load_robot("panda"))
 
     def spoil(e: Episode) -> Episode:
-        wrong = planted.joint_offset(e, joint, degrees)
-        poses = [kinematics.tool_pose(row.astype(np.float64)) for row in planted.whole(wrong, "joint_position")]
-        position = np.array([pose.position for pose in poses])
-        quaternion = np.array([pose.quaternion for pose in poses])
-        return planted.with_whole(wrong, tool_position=position, tool_quaternion=quaternion)
+        return with_tool_of_its_joints(planted.joint_offset(e, joint, degrees))
 
     require_found(lifts, tmp_path / "lift", spoil, check)
+
+
+def test_a_last_joint_that_reads_off_is_found_by_what_it_grips(lifts: Path) -> None:
+    """Incident: of sixteen lifts, with 10 degrees at joint 6 and a tool pose computed from it, one failed. A lift that
+    held its cube by a corner may still only warn.
+    """
+    dataset, config = Dataset.open(lifts), CheckConfig()
+    takes = {id: dataset.read(id) for id in dataset.ids}
+    sound = [judge(id, Path("x"), take, config, 100) for id, take in takes.items()]
+    levels = []
+    for index, take in enumerate(takes.values()):
+        for degrees in (-10.0, 10.0):
+            wrong = with_tool_of_its_joints(planted.joint_offset(take, 6, degrees))
+            spoilt = judge(sound[index].id, Path("x"), wrong, config, 100)
+            verdicts = compared([*sound[:index], spoilt, *sound[index + 1 :]], config, panda())
+            assert all(verdict.findings == () for verdict in verdicts if verdict.id != spoilt.id)
+            levels.append(verdicts[index].level)
+    assert set(levels) <= {"warn", "fail"}
+    assert levels.count("fail") >= 0.9 * len(levels), levels
+
+
+def with_tool_of_its_joints(e: Episode) -> Episode:
+    rows = panda().tool(planted.whole(e, "joint_position").astype(np.float64))
+    quaternion = Rotation.from_matrix(rows[:, 3:].reshape(-1, 3, 3)).as_quat()
+    return planted.with_whole(e, tool_position=rows[:, :3], tool_quaternion=quaternion)
 
 
 @pytest.mark.parametrize("rows", [slice(0, -1), slice(1, None)])
@@ -139,9 +168,10 @@ def test_a_copy_that_is_one_step_shorter_is_found(lifts: Path, tmp_path: Path, r
     assert dataset.ids[VICTIM] in report.episodes[12].findings[0].text
 
 
-def test_parallel_joints_that_changed_places_are_told_where_the_tool_tells(lifts: Path, tmp_path: Path) -> None:
-    """Incident: joints 0 and 2, both near zero and about nearly one axis, changed places without a word in any of eight
-    lifts. Some episodes tell; no sound one may be blamed.
+@pytest.mark.parametrize("known", [True, False], ids=["kinematics known", "learned"])
+def test_parallel_joints_that_changed_places_are_told(lifts: Path, known: bool) -> None:
+    """Incident: joints 0 and 2, both near zero and about nearly one axis, changed places without a word in six of eight
+    lifts. Known kinematics tell each; learned ones tell some, and no sound one may be blamed.
     """
     told = []
     dataset = Dataset.open(lifts)
@@ -150,11 +180,15 @@ def test_parallel_joints_that_changed_places_are_told_where_the_tool_tells(lifts
     judged = [judge(id, Path("x"), take, config, 100) for id, take in zip(dataset.ids, takes, strict=True)]
     for index, take in enumerate(takes):
         spoilt = judge(judged[index].id, Path("x"), planted.swapped_readings(take, 0, 2), config, 100)
-        verdicts = compared([*judged[:index], spoilt, *judged[index + 1 :]], config)
-        blamed = {verdict.id for verdict in verdicts if any(f.check == "columns" for f in verdict.findings)}
-        assert blamed <= {spoilt.id}
-        told.append(spoilt.id in blamed)
-    assert any(told), told
+        forward = panda() if known else None
+        verdicts = compared([*judged[:index], spoilt, *judged[index + 1 :]], config, forward)
+        blamed = {v.id: f.level for v in verdicts for f in v.findings if f.check == "columns"}
+        assert set(blamed) <= {spoilt.id}
+        told.append(blamed.get(spoilt.id, "ok"))
+    if known:
+        assert told == ["fail"] * len(takes)
+    else:
+        assert set(told) > {"ok"}, told
 
 
 class _LiftSeen(Lift):
