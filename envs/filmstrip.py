@@ -26,6 +26,7 @@ def filmstrip(
     """
     needed = ["joint_position"]
     needed += [f"{name}_{part}" for name in task.objects for part in ("position", "quaternion")]
+    needed += [f"{name}_opening" for name, thing in task.objects.items() if thing.slide is not None]
     missing = [key for key in needed if key not in episode.observations]
     if missing:
         raise InputError(f"A filmstrip needs the observations {needed}; this episode lacks {missing}.")
@@ -50,4 +51,5 @@ def _start(episode: Episode, row: int, task: Task) -> Start:
 
     opening = float(value("gripper_position")[0]) if "gripper_position" in episode.observations else None
     objects = {name: Pose(value(f"{name}_position"), value(f"{name}_quaternion")) for name in task.objects}
-    return Start(value("joint_position"), opening, objects)
+    openings = {name: float(value(f"{name}_opening")[0]) for name, t in task.objects.items() if t.slide is not None}
+    return Start(value("joint_position"), opening, objects, openings)

@@ -194,7 +194,8 @@ class Replayer:
 
     def _simulated_states(self, episode: Episode) -> Vector | None:
         """(N, D) true states of a simulated episode; None where there are none of this arm's and task's form."""
-        expected = 2 * len(self._robot.joints) + self._fingers + 13 * len(self._task.objects)
+        slides = sum(thing.slide is not None for thing in self._task.objects.values())
+        expected = 2 * len(self._robot.joints) + self._fingers + 13 * len(self._task.objects) + slides
         fits = episode.states.ndim == 2 and episode.states.shape == (len(episode), expected) and len(episode) > 1
         return np.asarray(episode.states, np.float64) if fits else None
 
@@ -212,20 +213,28 @@ class Replayer:
             row = states[0]
             fingers = row[2 * joints : 2 * joints + self._fingers]
             width = self._robot.gripper_width(fingers) if self._fingers else None
-            places = {name: Pose(row[at : at + 3], row[at + 3 : at + 7]) for name, at in self._object_columns().items()}
-            return Start(row[:joints], width, places, goals, physics)
+            columns = self._object_columns()
+            places = {name: Pose(row[at : at + 3], row[at + 3 : at + 7]) for name, at in columns.items()}
+            slides = [name for name, thing in self._task.objects.items() if thing.slide is not None]
+            openings = {name: float(row[columns[name] + 13]) for name in slides}
+            return Start(row[:joints], width, places, openings, goals, physics)
         opening = float(first["gripper_position"][0]) if "gripper_position" in first else None
         places = {}
         for name in self._task.objects:
             if f"{name}_position" in first:
                 quaternion = first.get(f"{name}_quaternion", np.array([0.0, 0.0, 0.0, 1.0]))
                 places[name] = Pose(first[f"{name}_position"], quaternion)
-        return Start(first["joint_position"], opening, places, goals, physics)
+        openings = {name: float(first[key][0]) for name in places if (key := f"{name}_opening") in first}
+        return Start(first["joint_position"], opening, places, openings, goals, physics)
 
     def _object_columns(self) -> dict[str, int]:
         """Object name -> first column of its pose in a simulator state."""
-        start = 2 * len(self._robot.joints) + self._fingers
-        return {name: start + 13 * index for index, name in enumerate(self._task.objects)}
+        at = 2 * len(self._robot.joints) + self._fingers
+        columns = {}
+        for name, thing in self._task.objects.items():
+            columns[name] = at
+            at += 13 if thing.slide is None else 14
+        return columns
 
     def _track(self, states: Vector) -> _Track:
         objects = {name: states[:, at : at + 3] for name, at in self._object_columns().items()}

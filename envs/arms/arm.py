@@ -63,6 +63,8 @@ class Start:
     """Opening width, m."""
     objects: Mapping[str, Pose] = field(default_factory=dict)
     """Object name -> where it lies."""
+    openings: Mapping[str, float] = field(default_factory=dict)
+    """Name of an object that slides -> how far it is open, m; closed where it is not named."""
     goals: Mapping[str, Array] = field(default_factory=dict)
     """`goal_*` observations, fixed for the episode."""
     physics: Mapping[str, float] = field(default_factory=dict)

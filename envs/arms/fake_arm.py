@@ -17,7 +17,7 @@ from understudy.envs.arms.clock import Clock, VirtualClock
 from understudy.envs.arms.kinematics import Kinematics
 from understudy.envs.arms.robot import RobotDescription
 from understudy.envs.arms.rotations import quaternion_multiply, quaternion_to_matrix
-from understudy.envs.tasks.task import BoxObject
+from understudy.envs.tasks.scene import SceneObject
 from understudy.errors import InputError, unknown_name
 
 Array = NDArray[Any]
@@ -35,7 +35,7 @@ class FakeArm:
     def __init__(
         self,
         robot: RobotDescription,
-        objects: Mapping[str, BoxObject] | None = None,
+        objects: Mapping[str, SceneObject] | None = None,
         *,
         clock: Clock | None = None,
         kinematics: Kinematics | None = None,
@@ -49,7 +49,7 @@ class FakeArm:
         self._robot = robot
         self.clock: Clock = clock or VirtualClock()
         self._kinematics = kinematics or (Kinematics(robot) if objects else None)
-        self._boxes = dict(objects or {})
+        self._things = dict(objects or {})
         self._speed = robot.joint_array("velocity")
         self._open = robot.gripper.width if robot.gripper else 0.0
         self._goals: Mapping[str, Array] = {}
@@ -58,8 +58,8 @@ class FakeArm:
         self._dropped: set[str] = set()
         self._now_ns = self.clock.now_ns()
         self._objects = {
-            name: Pose(np.array([0.5, 0.1 * index, box.half_extents[2]]))
-            for index, (name, box) in enumerate(self._boxes.items())
+            name: Pose(np.array([0.5, 0.1 * index, thing.shapes[0].half_extents[2]]))
+            for index, (name, thing) in enumerate(self._things.items())
         }
         self._put(Start(robot.home, self._open))
 
@@ -152,8 +152,8 @@ class FakeArm:
 
     def _put(self, start: Start) -> None:
         for name in start.objects:
-            if name not in self._boxes:
-                raise unknown_name("object", name, self._boxes)
+            if name not in self._things:
+                raise unknown_name("object", name, self._things)
         self._position = self._numbers(start.joint_position, "joint positions in rad")
         self._velocity = np.zeros_like(self._position)
         self._from = self._target = self._position
@@ -212,7 +212,7 @@ class FakeArm:
         for name in [name for name in self._held if self._thickness(name) < width]:
             del self._held[name]
             place = self._objects[name].position
-            self._objects[name] = Pose(np.array([*place[:2], self._boxes[name].half_extents[2]]))
+            self._objects[name] = Pose(np.array([*place[:2], self._things[name].shapes[0].half_extents[2]]))
 
     def _grip(self, width: float) -> float:
         """Hold what lies between the fingers; returns how far they can close."""
@@ -226,7 +226,7 @@ class FakeArm:
         return max([width, *(self._thickness(name) for name in self._held)])
 
     def _thickness(self, name: str) -> float:
-        return 2.0 * self._boxes[name].half_extents[1]
+        return 2.0 * self._things[name].shapes[0].half_extents[1]
 
     # -- sensing
 

@@ -19,8 +19,9 @@ from numpy.typing import NDArray
 
 from understudy.envs.arms.arm import Command, Observation, Pose, Start
 from understudy.envs.arms.robot import RobotDescription
+from understudy.envs.arms.sim_scene import SPINNING_FRICTION, SimScene
 from understudy.envs.randomization import PARAMETERS
-from understudy.envs.tasks.task import BoxObject
+from understudy.envs.tasks.scene import SceneObject
 from understudy.errors import InputError, unknown_name
 
 Array = NDArray[Any]
@@ -30,8 +31,6 @@ PHYSICS_HZ = 240
 POSITION_GAIN = 0.2
 DAMPING = 0.04
 FINGER_FRICTION = 1.0
-TABLE_HALF_M = (0.6, 0.8, 0.2)
-TABLE_CENTRE_M = (0.35, 0.0, -0.2)
 
 
 @dataclass(frozen=True)
@@ -89,14 +88,14 @@ class SimArm:
     def __init__(
         self,
         robot: RobotDescription,
-        objects: Mapping[str, BoxObject] | None = None,
+        objects: Mapping[str, SceneObject] | None = None,
         *,
         cameras: tuple[str, ...] = (),
         realtime: bool = False,
     ) -> None:
         """Args:
         robot: what to load.
-        objects: name -> box; each gives `<name>_position` and `<name>_quaternion`.
+        objects: name -> what it is; each gives `<name>_position` and `<name>_quaternion`.
         cameras: those `observe` renders as `image_<camera>`; sizes from the robot's `ros.cameras`.
         realtime: pace the physics to the wall clock, for people and for ROS 2.
 
@@ -105,7 +104,7 @@ class SimArm:
         """
         self._robot = robot
         self._cameras = {name: _camera(robot, name) for name in cameras}
-        self._boxes = dict(objects or {})
+        self._objects = dict(objects or {})
         self.clock = SimClock(self, realtime)
         self._closed = False
         self._client = pybullet.connect(pybullet.DIRECT)
@@ -174,11 +173,7 @@ class SimArm:
         self._waiting.clear()
         self._set_joints(start)
         for name, pose in start.objects.items():
-            if name not in self._bodies:
-                raise unknown_name("object", name, self._bodies)
-            pybullet.resetBasePositionAndOrientation(
-                self._bodies[name], pose.position, pose.quaternion, physicsClientId=self._client
-            )
+            self.scene.place(name, pose, start.openings.get(name, 0.0))
         self._goals = {key: np.asarray(value, np.float64) for key, value in start.goals.items()}
         return self.observe()
 
@@ -199,19 +194,16 @@ class SimArm:
         pybullet.stepSimulation(physicsClientId=self._client)
 
     def simulator_state(self) -> NDArray[np.float64]:
-        """(D,) joint positions and velocities, finger positions, then each object's pose and velocity."""
+        """(D,) joint positions and velocities, finger positions, then each object's pose, velocity and opening."""
         joints = self._states(self._joints)
         parts: list[Any] = [[state[0] for state in joints], [state[1] for state in joints]]
         parts.append([state[0] for state in self._states(self._fingers)])
-        for body in self._bodies.values():
-            parts.extend(pybullet.getBasePositionAndOrientation(body, physicsClientId=self._client))
-            parts.extend(pybullet.getBaseVelocity(body, physicsClientId=self._client))
+        parts += self.scene.states()
         return np.concatenate([np.asarray(part, np.float64) for part in parts])
 
     def object_pose(self, name: str) -> Pose:
         """Where an object truly is, without sensor noise."""
-        position, quaternion = pybullet.getBasePositionAndOrientation(self._bodies[name], physicsClientId=self._client)
-        return Pose(np.array(position), np.array(quaternion))
+        return self.scene.pose(name)
 
     def render(self, camera: str = "front", width: int = 320, height: int = 240) -> NDArray[np.uint8]:
         """A picture (height, width, 3) from a camera in `CAMERAS`, by PyBullet's software renderer."""
@@ -234,10 +226,7 @@ class SimArm:
     def _forget_contacts(self) -> None:
         """Restore the first state with nothing touching: Bullet would start from the last episode's contacts."""
         pybullet.restoreState(self._initial, physicsClientId=self._client)
-        for index, body in enumerate(self._bodies.values()):
-            pybullet.resetBasePositionAndOrientation(
-                body, (0.0, 0.0, 10.0 + index), (0.0, 0.0, 0.0, 1.0), physicsClientId=self._client
-            )
+        self.scene.put_aside()
         pybullet.performCollisionDetection(physicsClientId=self._client)
         pybullet.restoreState(self._initial, physicsClientId=self._client)
 
@@ -261,11 +250,7 @@ class SimArm:
         fingers = self._robot.gripper.joints if self._robot.gripper else {}
         self._fingers = [names[name] for name in fingers]
         self._forces = self._robot.joint_array("effort")
-        _add_box(client, BoxObject(TABLE_HALF_M, 0.0, colour=(0.82, 0.80, 0.76, 1.0)), TABLE_CENTRE_M)
-        self._bodies = {
-            name: _add_box(client, box, (0.5, 0.1 * index, box.half_extents[2]))
-            for index, (name, box) in enumerate(self._boxes.items())
-        }
+        self.scene = SimScene(client, self._objects)
         self._apply_physics({})
 
     def _joint_indices(self) -> dict[str, int]:
@@ -284,20 +269,11 @@ class SimArm:
                 raise unknown_name("physical parameter", name, PARAMETERS)
         self._physics = {name: physics.get(name, parameter.nominal) for name, parameter in PARAMETERS.items()}
         sample, client = self._physics, self._client
-        for name, body in self._bodies.items():
-            box = self._boxes[name]
-            pybullet.changeDynamics(
-                body,
-                -1,
-                mass=box.mass * sample["object_mass_scale"],
-                lateralFriction=box.friction * sample["object_friction_scale"],
-                spinningFriction=0.001,
-                physicsClientId=client,
-            )
+        self.scene.set_physics(sample)
         friction = FINGER_FRICTION * sample["finger_friction_scale"]
         for finger in self._fingers:
             pybullet.changeDynamics(
-                self._body, finger, lateralFriction=friction, spinningFriction=0.001, physicsClientId=client
+                self._body, finger, lateralFriction=friction, spinningFriction=SPINNING_FRICTION, physicsClientId=client
             )
         for joint in self._joints:
             pybullet.changeDynamics(
@@ -394,11 +370,13 @@ class SimArm:
     def _object_values(self) -> dict[str, Array]:
         values: dict[str, Array] = {}
         bias = np.array([self._physics["position_bias_x_m"], self._physics["position_bias_y_m"], 0.0])
-        for name in self._bodies:
+        for name, thing in self._objects.items():
             pose = self.object_pose(name)
             noise = self._noise.normal(0.0, self._physics["position_noise_m"], 3)
             values[f"{name}_position"] = pose.position + bias + noise
             values[f"{name}_quaternion"] = pose.quaternion
+            if thing.slide is not None:
+                values[f"{name}_opening"] = np.array([self.scene.opening(name)])
         return values
 
 
@@ -408,13 +386,3 @@ def _camera(robot: RobotDescription, name: str) -> tuple[int, int]:
         raise unknown_name("camera", name, set(robot.ros.cameras) & set(CAMERAS))
     described = robot.ros.cameras[name]
     return described.width, described.height
-
-
-def _add_box(client: int, box: BoxObject, position: tuple[float, float, float]) -> int:
-    shape = pybullet.createCollisionShape(pybullet.GEOM_BOX, halfExtents=box.half_extents, physicsClientId=client)
-    look = pybullet.createVisualShape(
-        pybullet.GEOM_BOX, halfExtents=box.half_extents, rgbaColor=box.colour, physicsClientId=client
-    )
-    body = pybullet.createMultiBody(box.mass, shape, look, position, physicsClientId=client)
-    pybullet.changeDynamics(body, -1, lateralFriction=box.friction, physicsClientId=client)
-    return int(body)

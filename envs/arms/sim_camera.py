@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from understudy.envs.arms.arm import Observation, Pose, Start
 from understudy.envs.arms.robot import RobotDescription
-from understudy.envs.tasks.task import BoxObject
+from understudy.envs.tasks.scene import SceneObject
 from understudy.errors import InputError
 
 NICENESS = 5
@@ -30,7 +30,7 @@ STOP_TIMEOUT_S = 2.0
 class CameraProcess:
     """Draws one camera's pictures of a robot and its objects, one at a time."""
 
-    def __init__(self, robot: RobotDescription, objects: Mapping[str, BoxObject], camera: str) -> None:
+    def __init__(self, robot: RobotDescription, objects: Mapping[str, SceneObject], camera: str) -> None:
         """Start the child. Its first picture takes as long as loading a scene.
 
         Raises:
@@ -86,7 +86,7 @@ class CameraProcess:
 
 
 def _draw(
-    pipe: Connection[Any, Any], robot_json: str, folder: str, objects: Mapping[str, BoxObject], camera: str
+    pipe: Connection[Any, Any], robot_json: str, folder: str, objects: Mapping[str, SceneObject], camera: str
 ) -> None:
     """The child: draw what is asked for until the parent closes the pipe."""
     import os
@@ -105,8 +105,9 @@ def _draw(
         arm.close()
 
 
-def _start(scene: Mapping[str, list[float]], objects: Mapping[str, BoxObject]) -> Start:
+def _start(scene: Mapping[str, list[float]], objects: Mapping[str, SceneObject]) -> Start:
     """The observed scene as a start."""
     poses = {name: Pose(np.array(scene[f"{name}_position"]), np.array(scene[f"{name}_quaternion"])) for name in objects}
     width = scene["gripper_position"][0] if "gripper_position" in scene else None
-    return Start(np.array(scene["joint_position"]), width, poses)
+    openings = {name: scene[f"{name}_opening"][0] for name in objects if f"{name}_opening" in scene}
+    return Start(np.array(scene["joint_position"]), width, poses, openings)

@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 from understudy.envs.arms.arm import Pose, Start
 from understudy.envs.arms.robot import RobotDescription
 from understudy.envs.arms.rotations import yaw_quaternion
-from understudy.envs.tasks.task import BoxObject, Score
+from understudy.envs.tasks.scene import SceneObject, box
+from understudy.envs.tasks.task import Score
 
 HALF_EDGE_M = 0.02
 LIFTED_M = 0.10
@@ -31,7 +32,7 @@ class Lift:
     action_space = "tool_delta"
     action_labels = None
     horizon = 160
-    objects: Mapping[str, BoxObject] = {"object": BoxObject((HALF_EDGE_M,) * 3, mass=0.1)}
+    objects: Mapping[str, SceneObject] = {"object": box((HALF_EDGE_M,) * 3, mass=0.1)}
     observation_keys = (
         "joint_position",
         "joint_velocity",

@@ -10,7 +10,8 @@ from numpy.typing import NDArray
 
 from understudy.envs.arms.arm import Start
 from understudy.envs.arms.robot import RobotDescription
-from understudy.envs.tasks.task import BoxObject, Score
+from understudy.envs.tasks.scene import SceneObject
+from understudy.envs.tasks.task import Score
 
 REACHED_M = 0.03
 GOAL_LOW_M = (0.35, -0.25, 0.1)
@@ -27,7 +28,7 @@ class Reach:
     action_space = "tool_delta"
     action_labels = ("x", "y", "z")
     horizon = 50
-    objects: Mapping[str, BoxObject] = {}
+    objects: Mapping[str, SceneObject] = {}
     observation_keys = (
         "joint_position",
         "joint_velocity",

@@ -15,20 +15,8 @@ from numpy.typing import NDArray
 
 from understudy.envs.arms.arm import Start
 from understudy.envs.arms.robot import RobotDescription
+from understudy.envs.tasks.scene import SceneObject
 from understudy.errors import unknown_name
-
-
-@dataclass(frozen=True)
-class BoxObject:
-    """A rigid box that an episode puts somewhere."""
-
-    half_extents: tuple[float, float, float]
-    """m"""
-    mass: float
-    """kg"""
-    friction: float = 1.0
-    """Lateral friction coefficient."""
-    colour: tuple[float, float, float, float] = (0.85, 0.25, 0.2, 1.0)
 
 
 @dataclass(frozen=True)
@@ -59,7 +47,7 @@ class Task(Protocol):
         """Longest episode, in control periods."""
 
     @property
-    def objects(self) -> Mapping[str, BoxObject]:
+    def objects(self) -> Mapping[str, SceneObject]:
         """Object name -> what it is; each gives `<name>_position` and `<name>_quaternion` observations."""
 
     @property

@@ -165,7 +165,7 @@ def test_delayed_commands_all_arrive_in_order(arm: SimArm):
 
 def test_randomized_masses_and_frictions_are_what_pybullet_computes_with(arm: SimArm):
     scales = {"object_mass_scale": 2.5, "object_friction_scale": 0.4, "finger_friction_scale": 1.7}
-    client, cube = arm._client, arm._bodies["object"]
+    client, cube = arm._client, arm.scene.body("object")
     box = Lift.objects["object"]
 
     def read() -> tuple[float, float, float]:
