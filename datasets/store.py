@@ -298,6 +298,17 @@ class Dataset:
             DatasetError: it is of another robot or task.
             OSError: the disk is full or fails; nothing was added.
         """
+        with self.drafted(episode) as draft:
+            return self.commit_draft(draft)
+
+    @contextlib.contextmanager
+    def drafted(self, episode: Episode) -> Iterator[Path]:
+        """An episode in memory as a finished file, to be looked at; gone afterwards, unless `commit_draft` kept it.
+
+        Raises:
+            DatasetError: it is of another robot or task.
+            OSError: the disk is full or fails.
+        """
         self.require(episode.info.robot, episode.info.task)
         path = self.new_take()
         arrays = (*episode.observations.values(), *(stream.values for stream in episode.streams.values()))
@@ -305,14 +316,19 @@ class Dataset:
         lock = LiveLock(path)
         if not lock.acquire():
             raise DatasetError(f"{path} is being written by another process; try again.")
-        fresh = path.with_name(f".{path.stem}.new")
+        draft = path.with_name(f".{path.stem}.new")
         try:
-            write_episode(fresh, episode)
-            os.replace(fresh, path)
-            return self.commit(path)
+            write_episode(draft, episode)
+            yield draft
         finally:
-            fresh.unlink(missing_ok=True)
+            draft.unlink(missing_ok=True)
             lock.release()
+
+    def commit_draft(self, draft: Path) -> str:
+        """Commit what `drafted` gave, and return its id."""
+        path = self.take_file(draft.stem.removeprefix("."))
+        os.replace(draft, path)
+        return self.commit(path)
 
     def commit(self, recording: Path | str, *, verify: bool = False) -> str:
         """Make a finished take an episode of this dataset for good, and return its id.

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import dataclasses
 import importlib
-import os
 import typing
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -15,8 +14,7 @@ from pathlib import Path
 from typing import Any, cast
 
 from understudy.datasets.convert.formats import Foreign
-from understudy.datasets.disk import LiveLock, require_space
-from understudy.datasets.episode import Episode, read_summary, write_episode
+from understudy.datasets.episode import Episode, Summary, read_summary
 from understudy.datasets.merge import require_alike
 from understudy.datasets.quarantine import Report, run_quarantined
 from understudy.datasets.store import Dataset
@@ -147,6 +145,9 @@ class _Target:
         summaries = [dataset.summary(id) for id in dataset.ids]
         self._first = (dataset.file(summaries[0].id), summaries[0]) if summaries else None
         self._known = {summary.content_checksum: summary.id for summary in summaries}
+        # An import that was killed may have left its last episode as a take.
+        takes = {id: dataset.take_file(id) for id in dataset.takes()}
+        self._takes = {read_summary(file).content_checksum: file for file in takes.values()}
 
     def add(self, episode: Episode) -> tuple[str, bool]:
         """Commit an episode, unless one with the same arrays is there; returns the id, and whether it is new.
@@ -155,32 +156,23 @@ class _Target:
             DatasetError: it is of another robot or task, or could not be trained on with those that are there.
             OSError: the disk is full or fails; nothing was added.
         """
-        self._dataset.require(episode.info.robot, episode.info.task)
-        path = self._dataset.new_take()
-        arrays = (*episode.observations.values(), *(stream.values for stream in episode.streams.values()))
-        require_space(path.parent, sum(array.nbytes for array in arrays))
-        lock = LiveLock(path)
-        if not lock.acquire():
-            raise DatasetError(f"{path} is being written by another process; try again.")
-        fresh = path.with_name(f".{path.stem}.new")
-        try:
-            write_episode(fresh, episode)
-            summary = read_summary(fresh)
-            if self._first is not None:
-                advice = f"import {self._source} to another --out"
-                if summary.info.action_spec != self._first[1].info.action_spec:
-                    advice += ", or name the same bounds of actions where the format's options have them"
-                require_alike([self._first, (self._source, summary)], advice)
+        with self._dataset.drafted(episode) as draft:
+            summary = read_summary(draft)
+            self._require_alike(summary)
             if summary.content_checksum in self._known:
                 return self._known[summary.content_checksum], False
-            os.replace(fresh, path)
-            id = self._dataset.commit(path)
-        finally:
-            fresh.unlink(missing_ok=True)
-            lock.release()
+            take = self._takes.pop(summary.content_checksum, None)
+            id = self._dataset.commit_draft(draft) if take is None else self._dataset.commit(take, verify=True)
         self._known[summary.content_checksum] = id
         self._first = self._first or (self._dataset.file(id), summary)
         return id, True
+
+    def _require_alike(self, summary: Summary) -> None:
+        if self._first is not None:
+            advice = f"import {self._source} to another --out"
+            if summary.info.action_spec != self._first[1].info.action_spec:
+                advice += ", or name the same bounds of actions where the format's options have them"
+            require_alike([self._first, (self._source, summary)], advice)
 
 
 def _add_to_splits(out: Path, foreign: Foreign, ids: Sequence[str]) -> None:

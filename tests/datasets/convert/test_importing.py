@@ -97,6 +97,24 @@ def test_an_import_that_was_killed_and_run_again_has_every_episode_once(tmp_path
     assert Dataset.open(out).ids == dataset.ids
 
 
+def test_a_take_that_a_killed_import_left_is_committed_by_the_next_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Incident: killed between putting a file among the takes and committing it, the episode was then added twice."""
+    path, out = _recording(tmp_path, [make_episode(20 + seed, seed=seed) for seed in range(2)]), tmp_path / "demos"
+    child = os.fork()
+    if child == 0:
+        monkeypatch.setattr(Dataset, "commit", lambda *_: os._exit(9))
+        _import(path, out)
+        os._exit(0)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 9
+    assert len(Dataset.open(out).takes()) == 1
+    assert len(_import(path, out)["ids"]) == 2
+    dataset = Dataset.open(out)
+    assert dataset.takes() == ()
+    assert sorted(len(episode) for episode in dataset.episodes()) == [20, 21]
+
+
 def test_splits_hold_what_was_there_already_and_hold_it_once(tmp_path: Path) -> None:
     dataset, ids = dataset_of(tmp_path / "source", [make_episode(20 + seed, seed=seed) for seed in range(3)])
     dataset.name_split("valid", ids[1:])
