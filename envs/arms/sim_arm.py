@@ -1,13 +1,12 @@
 """`SimArm`: an arm and its scene in PyBullet.
 
-Owns the physics client. Time is simulated: `clock.sleep_until` steps the physics. Commands are followed the way a
-trajectory controller does: the set point moves from the last one to the new one over a control period.
+Owns the physics client. Time is simulated: `clock.sleep_until` steps the physics. `sim_motors.py` makes commands move
+the arm.
 """
 
 from __future__ import annotations
 
 import time
-from collections import deque
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -19,6 +18,7 @@ from numpy.typing import NDArray
 
 from understudy.envs.arms.arm import Command, Observation, Pose, Start
 from understudy.envs.arms.robot import RobotDescription
+from understudy.envs.arms.sim_motors import PHYSICS_HZ, SimMotors
 from understudy.envs.arms.sim_scene import SPINNING_FRICTION, SimScene
 from understudy.envs.randomization import PARAMETERS
 from understudy.envs.tasks.scene import SceneObject
@@ -26,9 +26,6 @@ from understudy.errors import InputError, unknown_name
 
 Array = NDArray[Any]
 
-PHYSICS_HZ = 240
-"""PyBullet's own default; its contact solver is tuned for it."""
-POSITION_GAIN = 0.2
 DAMPING = 0.04
 FINGER_FRICTION = 1.0
 
@@ -113,15 +110,7 @@ class SimArm:
         except InputError:
             self.close()
             raise
-        self._target = robot.home
-        self._from = self._target
-        self._move_start_ns = 0
-        self._open_width = robot.gripper.width if robot.gripper else 0.0
-        self._width = self._open_width
-        self._width_target = self._width
-        self._width_applied = float("nan")
         self._stepped = False
-        self._waiting: deque[tuple[int, Command]] = deque()
         self._physics = {name: parameter.nominal for name, parameter in PARAMETERS.items()}
         self._goals: Mapping[str, Array] = {}
         self._noise = np.random.default_rng(0)
@@ -144,24 +133,21 @@ class SimArm:
     def send(self, command: Command) -> Command:
         """Take a new set point; it acts after this episode's action delay."""
         position = np.array(command.joint_position, np.float64)
-        if position.shape != self._target.shape or not np.all(np.isfinite(position)):
+        if position.shape != (len(self._joints),) or not np.all(np.isfinite(position)):
             raise InputError(
-                f"Command for {self._robot.name!r} must be {len(self._target)} finite joint positions in rad, "
+                f"Command for {self._robot.name!r} must be {len(self._joints)} finite joint positions in rad, "
                 f"got {position.tolist()}."
             )
         width = command.gripper_position
         if width is not None and not np.isfinite(width):
             raise InputError(f"Command for {self._robot.name!r} must have a finite gripper opening in m, got {width}.")
-        delay_ns = round(self._physics["action_delay_s"] * 1e9)
-        self._waiting.append((self.clock.now_ns() + delay_ns, Command(position, width)))
+        self.motors.send(self.clock.now_ns(), Command(position, width))
         return command
 
     def hold(self) -> None:
         """Make the position the arm has now its set point."""
-        self._waiting.clear()
         positions = [state[0] for state in self._states(self._joints)]
-        self._begin_move(self.clock.now_ns(), Command(np.array(positions)))
-        self._from = self._target
+        self.motors.hold(self.clock.now_ns(), np.array(positions))
 
     def reset(self, start: Start) -> Observation:
         """Teleport arm and objects to `start`, with its physics; deterministic whatever came before."""
@@ -170,7 +156,6 @@ class SimArm:
         self._forget_contacts()
         self._apply_physics(start.physics)
         self._noise = np.random.default_rng(start.seed)
-        self._waiting.clear()
         self._set_joints(start)
         for name, pose in start.objects.items():
             self.scene.place(name, pose, start.openings.get(name, 0.0))
@@ -187,9 +172,7 @@ class SimArm:
 
     def step_physics(self, now_ns: int) -> None:
         """One physics step; the clock calls it."""
-        while self._waiting and self._waiting[0][0] <= now_ns:
-            self._begin_move(now_ns, self._waiting.popleft()[1])
-        self._drive(now_ns)
+        self.motors.drive(now_ns)
         self._stepped = True
         pybullet.stepSimulation(physicsClientId=self._client)
 
@@ -249,7 +232,7 @@ class SimArm:
         self._joints = [names[name] for name in self._robot.joint_names]
         fingers = self._robot.gripper.joints if self._robot.gripper else {}
         self._fingers = [names[name] for name in fingers]
-        self._forces = self._robot.joint_array("effort")
+        self.motors = SimMotors(client, self._body, self._robot, self._joints, self._fingers)
         self.scene = SimScene(client, self._objects)
         self._apply_physics({})
 
@@ -282,69 +265,16 @@ class SimArm:
                 jointDamping=DAMPING * sample["joint_damping_scale"],
                 physicsClientId=client,
             )
-        self._velocity_gains = [1.0] * len(self._joints)
-        self._gains = [POSITION_GAIN * sample["motor_gain_scale"]] * len(self._joints)
-        self._motor_forces = (self._forces * sample["motor_strength_scale"]).tolist()
+        self.motors.set_physics(sample["motor_gain_scale"], sample["motor_strength_scale"], sample["action_delay_s"])
 
     def _set_joints(self, start: Start) -> None:
         position = np.asarray(start.joint_position, np.float64)
-        width = self._open_width if start.gripper_position is None else start.gripper_position
+        width = self.motors.open_width if start.gripper_position is None else start.gripper_position
         fingers = self._robot.finger_positions(width) if self._fingers else np.zeros(0)
         indices = [*self._joints, *self._fingers]
         for index, value in zip(indices, [*position, *fingers], strict=True):
             pybullet.resetJointState(self._body, index, value, 0.0, physicsClientId=self._client)
-        self._from = self._target = position
-        self._width = self._width_target = width
-        self._width_applied = float("nan")
-
-    # -- motors
-
-    def _begin_move(self, now_ns: int, command: Command) -> None:
-        self._from = self._set_point(now_ns)
-        self._target = command.joint_position
-        self._move_start_ns = now_ns
-        if command.gripper_position is not None:
-            self._width_target = command.gripper_position
-
-    def _set_point(self, now_ns: int) -> NDArray[np.float64]:
-        done = min(1.0, (now_ns - self._move_start_ns) * 1e-9 * self._robot.rate_hz)
-        return self._from + done * (self._target - self._from)
-
-    def _drive(self, now_ns: int) -> None:
-        """Set the motors for the next physics step."""
-        step_ns = 1_000_000_000 // PHYSICS_HZ
-        goal = self._set_point(now_ns + step_ns)
-        moving = now_ns + step_ns <= self._move_start_ns + self._robot.period_s * 1e9 + 1000
-        velocity = (self._target - self._from) * self._robot.rate_hz if moving else np.zeros_like(goal)
-        pybullet.setJointMotorControlArray(
-            self._body,
-            self._joints,
-            pybullet.POSITION_CONTROL,
-            targetPositions=goal.tolist(),
-            targetVelocities=velocity.tolist(),
-            forces=self._motor_forces,
-            positionGains=self._gains,
-            velocityGains=self._velocity_gains,
-            physicsClientId=self._client,
-        )
-        if self._robot.gripper is not None:
-            self._drive_gripper(self._robot.gripper.speed / PHYSICS_HZ, self._robot.gripper.force)
-
-    def _drive_gripper(self, step: float, force: float) -> None:
-        """Move the fingers' set point; PyBullet keeps the one it has, so nothing is done while it stays."""
-        left = self._width_target - self._width
-        if left == 0.0 and self._width == self._width_applied:
-            return
-        self._width += max(-step, min(step, left))
-        self._width_applied = self._width
-        pybullet.setJointMotorControlArray(
-            self._body,
-            self._fingers,
-            pybullet.POSITION_CONTROL,
-            targetPositions=self._robot.finger_positions(self._width).tolist(),
-            forces=[force] * len(self._fingers),
-            physicsClientId=self._client,
-        )
+        self.motors.stand(position, width)
 
     # -- sensing
 

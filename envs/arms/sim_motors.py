@@ -1,0 +1,157 @@
+"""The motors of a simulated arm: how commands become motion in PyBullet.
+
+Commands are followed the way a trajectory controller does: the set point moves from the last one to the new one over a
+control period. A command may wait for the episode's action delay before it acts. Owns set points, gains, forces,
+latency and the gripper; `sim_arm.py` owns the body, the scene and time.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from dataclasses import dataclass
+
+import numpy as np
+import pybullet
+from numpy.typing import NDArray
+
+from understudy.envs.arms.arm import Command
+from understudy.envs.arms.robot import RobotDescription
+
+Vector = NDArray[np.float64]
+
+PHYSICS_HZ = 240
+"""PyBullet's own default; its contact solver is tuned for it."""
+POSITION_GAIN = 0.2
+
+
+@dataclass(frozen=True)
+class MotorState:
+    """Everything the motors remember from one physics step to the next."""
+
+    begun_at: Vector
+    target: Vector
+    """(J,) rad: the set point moves from `begun_at` to `target`."""
+    begun_ns: int
+    width: float
+    width_target: float
+    width_applied: float
+    """Opening widths, m: now, where it goes, and what PyBullet was told last."""
+    waiting: tuple[tuple[int, Command], ...]
+    """Commands that the action delay holds back, each with the stamp at which it acts."""
+
+
+class SimMotors:
+    """Drives the joints and fingers of one body."""
+
+    def __init__(self, client: int, body: int, robot: RobotDescription, joints: list[int], fingers: list[int]) -> None:
+        """Args:
+        client: PyBullet's connection.
+        body: the arm in it.
+        robot: limits, rate and gripper.
+        joints: PyBullet's indices of the arm's joints, in the robot's order.
+        fingers: the same of the gripper's joints; empty where there is none.
+        """
+        self._client, self._body, self._robot = client, body, robot
+        self._joints, self._fingers = joints, fingers
+        self._efforts = robot.joint_array("effort")
+        self._velocity_gains = [1.0] * len(joints)
+        self.open_width = robot.gripper.width if robot.gripper else 0.0
+        """m; 0 where there is no gripper."""
+        self._waiting: deque[tuple[int, Command]] = deque()
+        self.set_physics(1.0, 1.0, 0.0)
+        self.stand(robot.home, self.open_width)
+
+    def set_physics(self, gain_scale: float, strength_scale: float, delay_s: float) -> None:
+        """This episode's motors: position gain and effort limit against nominal, and the delay of commands, s."""
+        self._gains = [POSITION_GAIN * gain_scale] * len(self._joints)
+        self._forces = (self._efforts * strength_scale).tolist()
+        self._delay_ns = round(delay_s * 1e9)
+
+    def stand(self, position: Vector, width: float) -> None:
+        """Forget every command; the set point is `position` (J,) rad and `width` m."""
+        self._waiting.clear()
+        self._from = self._target = np.asarray(position, np.float64)
+        self._begun_ns = 0
+        self._width = self._width_target = width
+        self._width_applied = float("nan")
+
+    def send(self, now_ns: int, command: Command) -> None:
+        """Take a command; it acts after the episode's delay."""
+        self._waiting.append((now_ns + self._delay_ns, command))
+
+    def hold(self, now_ns: int, position: Vector) -> None:
+        """Forget the commands that wait and make `position` (J,) rad the set point at once."""
+        self._waiting.clear()
+        self._begin(now_ns, Command(position))
+        self._from = self._target
+
+    def drive(self, now_ns: int) -> None:
+        """Set the motors for the physics step that begins at `now_ns`."""
+        while self._waiting and self._waiting[0][0] <= now_ns:
+            self._begin(now_ns, self._waiting.popleft()[1])
+        self._drive_joints(now_ns)
+        if self._robot.gripper is not None:
+            self._drive_gripper(self._robot.gripper.speed / PHYSICS_HZ, self._robot.gripper.force)
+
+    def state(self) -> MotorState:
+        """What `restore` needs to go on exactly as from here."""
+        return MotorState(
+            self._from,
+            self._target,
+            self._begun_ns,
+            self._width,
+            self._width_target,
+            self._width_applied,
+            tuple(self._waiting),
+        )
+
+    def restore(self, state: MotorState) -> None:
+        """Go on from `state`."""
+        self._from, self._target, self._begun_ns = state.begun_at, state.target, state.begun_ns
+        self._width, self._width_target = state.width, state.width_target
+        self._width_applied = float("nan")
+        self._waiting = deque(state.waiting)
+
+    def _begin(self, now_ns: int, command: Command) -> None:
+        self._from = self._set_point(now_ns)
+        self._target = command.joint_position
+        self._begun_ns = now_ns
+        if command.gripper_position is not None:
+            self._width_target = command.gripper_position
+
+    def _set_point(self, now_ns: int) -> Vector:
+        done = min(1.0, (now_ns - self._begun_ns) * 1e-9 * self._robot.rate_hz)
+        return self._from + done * (self._target - self._from)
+
+    def _drive_joints(self, now_ns: int) -> None:
+        step_ns = 1_000_000_000 // PHYSICS_HZ
+        goal = self._set_point(now_ns + step_ns)
+        moving = now_ns + step_ns <= self._begun_ns + self._robot.period_s * 1e9 + 1000
+        velocity = (self._target - self._from) * self._robot.rate_hz if moving else np.zeros_like(goal)
+        pybullet.setJointMotorControlArray(
+            self._body,
+            self._joints,
+            pybullet.POSITION_CONTROL,
+            targetPositions=goal.tolist(),
+            targetVelocities=velocity.tolist(),
+            forces=self._forces,
+            positionGains=self._gains,
+            velocityGains=self._velocity_gains,
+            physicsClientId=self._client,
+        )
+
+    def _drive_gripper(self, step: float, force: float) -> None:
+        """Move the fingers' set point; PyBullet keeps the one it has, so nothing is done while it stays."""
+        left = self._width_target - self._width
+        if left == 0.0 and self._width == self._width_applied:
+            return
+        self._width += max(-step, min(step, left))
+        self._width_applied = self._width
+        pybullet.setJointMotorControlArray(
+            self._body,
+            self._fingers,
+            pybullet.POSITION_CONTROL,
+            targetPositions=self._robot.finger_positions(self._width).tolist(),
+            forces=[force] * len(self._fingers),
+            physicsClientId=self._client,
+        )
