@@ -29,6 +29,8 @@ class Lift:
     """
 
     name = "lift"
+    robots: tuple[str, ...] = ("panda",)
+    goal = None
     action_space = "tool_delta"
     action_labels = None
     horizon = 160

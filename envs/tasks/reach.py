@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from understudy.envs.arms.arm import Start
 from understudy.envs.arms.robot import RobotDescription
 from understudy.envs.tasks.scene import SceneObject
-from understudy.envs.tasks.task import Score
+from understudy.envs.tasks.task import Goal, Score
 
 REACHED_M = 0.03
 GOAL_LOW_M = (0.35, -0.25, 0.1)
@@ -25,6 +25,8 @@ class Reach:
     """
 
     name = "reach"
+    robots: tuple[str, ...] = ("panda", "kuka_iiwa")
+    goal = Goal("tool_position", "goal_position", REACHED_M)
     action_space = "tool_delta"
     action_labels = ("x", "y", "z")
     horizon = 50
@@ -45,5 +47,5 @@ class Reach:
 
     def score(self, observation: Mapping[str, NDArray[Any]]) -> Score:
         """See `Task`."""
-        distance = float(np.linalg.norm(observation["tool_position"] - observation["goal_position"]))
-        return Score(-distance, distance <= REACHED_M)
+        distance = float(self.goal.distance(observation["tool_position"], observation["goal_position"]))
+        return Score(-distance, distance <= self.goal.tolerance_m)

@@ -6,7 +6,9 @@ that the same task runs in PyBullet and on hardware whose trackers publish the s
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import importlib
+import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -16,7 +18,7 @@ from numpy.typing import NDArray
 from understudy.envs.arms.arm import Start
 from understudy.envs.arms.robot import RobotDescription
 from understudy.envs.tasks.scene import SceneObject
-from understudy.errors import unknown_name
+from understudy.errors import InputError, unknown_name
 
 
 @dataclass(frozen=True)
@@ -27,12 +29,44 @@ class Score:
     success: bool
 
 
+@dataclass(frozen=True)
+class Goal:
+    """What a goal-reaching task brings where: success is exactly a distance, so that any goal can be judged later."""
+
+    achieved: str = "object_position"
+    """Observation (3,), m, that is to come near `desired`."""
+    desired: str = "goal_position"
+    """Observation (3,), m."""
+    tolerance_m: float = 0.03
+
+    def __post_init__(self) -> None:
+        if not (math.isfinite(self.tolerance_m) and self.tolerance_m > 0):
+            raise InputError(f"A goal's tolerance must be a positive number of m, got {self.tolerance_m}.")
+
+    def distance(self, achieved: NDArray[Any], desired: NDArray[Any]) -> NDArray[np.float64]:
+        """(...) m between achieved (..., 3) and desired (..., 3)."""
+        away = np.asarray(achieved, np.float64) - np.asarray(desired, np.float64)
+        return np.asarray(np.linalg.norm(away, axis=-1))
+
+    def reached(self, achieved: NDArray[Any], desired: NDArray[Any]) -> NDArray[np.bool_]:
+        """(...) whether achieved (..., 3) is within the tolerance of desired (..., 3)."""
+        return np.asarray(self.distance(achieved, desired) <= self.tolerance_m)
+
+
 class Task(Protocol):
     """One manipulation task."""
 
     @property
     def name(self) -> str:
         """What people call it."""
+
+    @property
+    def robots(self) -> tuple[str, ...]:
+        """Shipped robots it is declared for: its expert solves it on each."""
+
+    @property
+    def goal(self) -> Goal | None:
+        """What is to come where, for a task whose success is that and nothing else; None for any other."""
 
     @property
     def action_space(self) -> str:
@@ -86,16 +120,26 @@ class Verdict:
         return score
 
 
+_TASKS: Mapping[str, tuple[str, str]] = {
+    "lift": ("lift", "Lift"),
+    "reach": ("reach", "Reach"),
+}
+"""Task -> its file in this folder, and its class there."""
+
+
+def known_tasks() -> list[str]:
+    """Names of the tasks that come with Understudy."""
+    return sorted(_TASKS)
+
+
 def make_task(name: str) -> Task:
     """The task called `name`.
 
     Raises:
         InputError: there is no such task; lists those there are.
     """
-    from understudy.envs.tasks.lift import Lift
-    from understudy.envs.tasks.reach import Reach
-
-    tasks: dict[str, Callable[[], Task]] = {"lift": Lift, "reach": Reach}
-    if name not in tasks:
-        raise unknown_name("task", name, tasks)
-    return tasks[name]()
+    if name not in _TASKS:
+        raise unknown_name("task", name, _TASKS)
+    file, kind = _TASKS[name]
+    task: Task = getattr(importlib.import_module(f"understudy.envs.tasks.{file}"), kind)()
+    return task
