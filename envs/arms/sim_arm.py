@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -19,6 +18,7 @@ from numpy.typing import NDArray
 from understudy.envs.arms.arm import Command, Observation, Pose, Start
 from understudy.envs.arms.robot import RobotDescription
 from understudy.envs.arms.sim_motors import PHYSICS_HZ, SimMotors
+from understudy.envs.arms.sim_render import CAMERAS, SimRenderer, fastest_renderer
 from understudy.envs.arms.sim_scene import SPINNING_FRICTION, SimScene
 from understudy.envs.randomization import PARAMETERS
 from understudy.envs.tasks.scene import SceneObject
@@ -28,18 +28,6 @@ Array = NDArray[Any]
 
 DAMPING = 0.04
 FINGER_FRICTION = 1.0
-
-
-@dataclass(frozen=True)
-class CameraPlacement:
-    """Where a simulated camera stands, in the base frame, m; `fov_deg` is its vertical field of view."""
-
-    eye: tuple[float, float, float]
-    target: tuple[float, float, float]
-    fov_deg: float = 50.0
-
-
-CAMERAS: Mapping[str, CameraPlacement] = {"front": CameraPlacement((1.25, -0.75, 0.62), (0.36, 0.0, 0.24), 36.0)}
 
 
 class SimClock:
@@ -88,12 +76,14 @@ class SimArm:
         objects: Mapping[str, SceneObject] | None = None,
         *,
         cameras: tuple[str, ...] = (),
+        pictures: bool = False,
         realtime: bool = False,
     ) -> None:
         """Args:
         robot: what to load.
         objects: name -> what it is; each gives `<name>_position` and `<name>_quaternion`.
         cameras: those `observe` renders as `image_<camera>`; sizes from the robot's `ros.cameras`.
+        pictures: `render` will be called often: with this, or with cameras, the fastest renderer here draws.
         realtime: pace the physics to the wall clock, for people and for ROS 2.
 
         Raises:
@@ -104,8 +94,10 @@ class SimArm:
         self._objects = dict(objects or {})
         self.clock = SimClock(self, realtime)
         self._closed = False
+        renderer = fastest_renderer() if cameras or pictures else "tiny"
         self._client = pybullet.connect(pybullet.DIRECT)
         try:
+            self.renderer = SimRenderer(self._client, renderer)
             self._load()
         except InputError:
             self.close()
@@ -166,6 +158,8 @@ class SimArm:
         """See `Arm`."""
         if not self._closed:
             self._closed = True
+            if hasattr(self, "renderer"):  # not where the renderer itself was refused
+                self.renderer.close()
             pybullet.disconnect(physicsClientId=self._client)
 
     # -- simulation only
@@ -189,22 +183,8 @@ class SimArm:
         return self.scene.pose(name)
 
     def render(self, camera: str = "front", width: int = 320, height: int = 240) -> NDArray[np.uint8]:
-        """A picture (height, width, 3) from a camera in `CAMERAS`, by PyBullet's software renderer."""
-        if camera not in CAMERAS:
-            raise unknown_name("camera", camera, CAMERAS)
-        place = CAMERAS[camera]
-        view = pybullet.computeViewMatrix(place.eye, place.target, (0.0, 0.0, 1.0))
-        lens = pybullet.computeProjectionMatrixFOV(place.fov_deg, width / height, 0.02, 4.0)
-        pixels = pybullet.getCameraImage(
-            width,
-            height,
-            view,
-            lens,
-            lightDirection=(0.6, -0.8, 2.0),
-            renderer=pybullet.ER_TINY_RENDERER,
-            physicsClientId=self._client,
-        )[2]
-        return np.ascontiguousarray(np.reshape(pixels, (height, width, 4))[:, :, :3].astype(np.uint8))
+        """A picture (height, width, 3) from a camera in `CAMERAS`."""
+        return self.renderer.draw(camera, width, height)
 
     def _forget_contacts(self) -> None:
         """Restore the first state with nothing touching: Bullet would start from the last episode's contacts."""
