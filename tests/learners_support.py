@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from understudy.datasets.episode import Episode
 from understudy.datasets.schema import ActionSpec, EpisodeInfo
-from understudy.envs.experts import make_expert
+from understudy.envs.experts.expert import make_expert
 from understudy.envs.policy import ObservationDict
 from understudy.learners.policies import TorchPolicy
 

@@ -15,7 +15,8 @@ from numpy.typing import NDArray
 from understudy.capture.devices.device import DeviceReading
 from understudy.datasets.align import Aligned
 from understudy.datasets.schema import ActionSpec
-from understudy.envs.experts import make_expert
+from understudy.envs.arms.robot import RobotDescription
+from understudy.envs.experts.expert import make_expert
 
 
 class ScriptedDevice:
@@ -23,9 +24,10 @@ class ScriptedDevice:
 
     name = "scripted"
 
-    def __init__(self, task: str, spec: ActionSpec, rng: np.random.Generator | None) -> None:
+    def __init__(self, task: str, robot: RobotDescription, spec: ActionSpec, rng: np.random.Generator | None) -> None:
         """Args:
         task: what to solve.
+        robot: the arm that is driven.
         spec: the action space; requests outside its bounds are brought to them, as a stick that ends does.
         rng: draws each episode's manner; None moves exactly.
 
@@ -33,13 +35,14 @@ class ScriptedDevice:
             InputError: the task has no expert.
         """
         self._task = task
+        self._robot = robot
         self._spec = spec
         self._rng = rng
-        self._expert = make_expert(task, rng)
+        self._expert = make_expert(task, robot, rng)
 
     def reset(self, observation: Mapping[str, NDArray[Any]]) -> None:
         """See `Device`."""
-        self._expert = make_expert(self._task, self._rng)
+        self._expert = make_expert(self._task, self._robot, self._rng)
         self._expert.reset(observation)
 
     def reseed(self, rng: np.random.Generator | None) -> None:

@@ -19,7 +19,7 @@ from understudy.envs.arms.robot import load_robot
 from understudy.envs.arms.ros_arm import RosArm
 from understudy.envs.arms.ros_common import LATCHED, Graph
 from understudy.envs.control import Control
-from understudy.envs.experts import make_expert
+from understudy.envs.experts.expert import make_expert
 from understudy.envs.tasks.task import Verdict, make_task
 
 
@@ -36,7 +36,7 @@ def main(robot_file: str, episodes: int, record_file: str) -> None:
     arm.wait_until_ready(sensed)
     record = []
     for number in range(episodes):
-        expert, verdict = make_expert("lift", None), Verdict(task, robot.rate_hz)
+        expert, verdict = make_expert("lift", robot), Verdict(task, robot.rate_hz)
         aligned = control.reset(Start(robot.home))
         expert.reset(aligned.values)
         say(voice, "running", number, None, control)

@@ -19,6 +19,7 @@ from understudy.capture.devices.scripted import ScriptedDevice
 from understudy.datasets.align import Aligned
 from understudy.datasets.schema import ActionSpec
 from understudy.envs.arms.clock import VirtualClock
+from understudy.envs.arms.robot import load_robot
 from understudy.errors import InputError
 
 TWIST = ("x", "y", "z", "roll", "pitch", "yaw")
@@ -77,7 +78,7 @@ def terminal() -> Iterator[Terminal]:
 @pytest.fixture(params=["scripted", "keyboard"])
 def device(request: pytest.FixtureRequest) -> Iterator[Device]:
     if request.param == "scripted":
-        yield ScriptedDevice("lift", LIFT, np.random.default_rng(1))
+        yield ScriptedDevice("lift", load_robot("panda"), LIFT, np.random.default_rng(1))
         return
     terminal = Terminal()
     yield terminal.device
@@ -110,7 +111,7 @@ class TestEveryDevice:
 
 def test_scripted_manner_follows_the_generator() -> None:
     def actions(seed: int) -> list[list[float]]:
-        device = ScriptedDevice("lift", LIFT, np.random.default_rng(seed))
+        device = ScriptedDevice("lift", load_robot("panda"), LIFT, np.random.default_rng(seed))
         device.reset(VALUES)
         return [device.read(NOW).action.tolist() for _ in range(10)]
 

@@ -76,7 +76,7 @@ def record(session: Session, ticks: int) -> None:
 
 def test_scripted_episode_is_recorded_and_replays(env: ArmEnv, dataset: Dataset) -> None:
     """The recorded actions, stepped again from the same seed, give the recorded observations."""
-    device = ScriptedDevice("reach", env.control.actions.spec, np.random.default_rng(0))
+    device = ScriptedDevice("reach", env.control.robot, env.control.actions.spec, np.random.default_rng(0))
     session = Session(env, device, dataset, SessionConfig(operator="scripted", max_s=3.0))
     session.prepare(seed=3)
     session.start()

@@ -81,7 +81,7 @@ class Driven:
 def driven(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Driven]:
     env = make_env("lift", "panda")
     dataset = Dataset.create(tmp_path_factory.mktemp("driven") / "demos", robot="panda", task="lift")
-    device = ScriptedDevice("lift", env.control.actions.spec, np.random.default_rng(4))
+    device = ScriptedDevice("lift", env.control.robot, env.control.actions.spec, np.random.default_rng(4))
     session = Session(Listening(env), device, dataset, SessionConfig(max_s=8.0))
     session.prepare(seed=4)
     session.start()

@@ -15,7 +15,7 @@ from understudy.envs.arms.arm import Command
 from understudy.envs.arms.guard import Guard
 from understudy.envs.arms.robot import load_robot
 from understudy.envs.arms.sim_arm import SimArm
-from understudy.envs.experts import make_expert
+from understudy.envs.experts.expert import make_expert
 from understudy.envs.make import make_env
 from understudy.envs.randomization import load_randomization
 from understudy.envs.tasks.lift import Lift
@@ -162,7 +162,7 @@ def test_the_callers_action_is_kept_and_info_has_its_own_copy(reach: ArmEnv):
 
 
 def solve(env: ArmEnv, seed: int) -> list[tuple[float, bool, bool, bool]]:
-    expert = make_expert(env.task.name)
+    expert = make_expert(env.task.name, env.control.robot)
     observation, _ = env.reset(seed=seed)
     expert.reset(observation)
     steps = []

@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 
 from understudy.envs.arm_env import ArmEnv
-from understudy.envs.experts import HumanStyle, make_expert
+from understudy.envs.experts.expert import make_expert
+from understudy.envs.experts.hand import HumanStyle
 from understudy.envs.make import make_env
 from understudy.envs.randomization import load_randomization
 from understudy.errors import InputError
@@ -34,7 +35,7 @@ def envs() -> Iterator[dict[str, ArmEnv]]:
 
 def run(env: ArmEnv, seed: int, style: int | None = None) -> Run:
     """An episode from `seed`, by the exact expert or by the person drawn from `style`."""
-    expert = make_expert(env.task.name, None if style is None else np.random.default_rng(style))
+    expert = make_expert(env.task.name, env.control.robot, None if style is None else np.random.default_rng(style))
     observation, _ = env.reset(seed=seed)
     expert.reset(observation)
     actions, path, done, info = [], [observation["tool_position"]], False, {}
@@ -80,7 +81,7 @@ def test_people_differ_in_pace_and_path(envs: dict[str, ArmEnv], people: list[Ru
 def test_people_are_not_exact(envs: dict[str, ArmEnv]):
     """The same observation twice in one episode gives two actions: a hand trembles."""
     observation, _ = envs["reach"].reset(seed=3)
-    expert = make_expert("reach", np.random.default_rng(0))
+    expert = make_expert("reach", "panda", np.random.default_rng(0))
     expert.reset(observation)
     assert not np.array_equal(expert.act(observation), expert.act(observation))
     exact = make_expert("reach")

@@ -140,7 +140,7 @@ class Record:
     def _by_script(self, env: ArmEnv, stop: Stop) -> int:
         from understudy.capture.devices.scripted import ScriptedDevice
 
-        device = ScriptedDevice(self.task, env.control.actions.spec, None)
+        device = ScriptedDevice(self.task, env.control.robot, env.control.actions.spec, None)
         dataset = self._dataset(env.control.robot, env.task)
         before = len(dataset)
         failed = self._record_scripted(env, device, dataset, stop) if before < self.episodes else 0

@@ -203,7 +203,7 @@ def test_cameras_of_the_built_in_arm(tmp_path: Path) -> None:
     robot = load_robot("panda")
     env = ArmEnv(Guard(SimArm(robot, Lift.objects, cameras=("front",))), _LiftSeen())
     dataset = Dataset.create(tmp_path / "seen", robot="panda", task="lift")
-    device = ScriptedDevice("lift", env.control.actions.spec, None)
+    device = ScriptedDevice("lift", env.control.robot, env.control.actions.spec, None)
     session = Session(env, device, dataset, SessionConfig(operator="scripted", max_s=8.0))
     for seed in range(6):
         device.reseed(np.random.default_rng([seed, 1]))
