@@ -10,51 +10,132 @@ import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from understudy.envs.parameters import NOMINAL, RANDOMIZABLE
 from understudy.envs.randomization import (
     PARAMETERS,
     PRESETS,
     SUITES,
+    Choice,
     Distribution,
     Randomization,
+    Unseen,
     load_randomization,
     suite_randomization,
 )
+from understudy.envs.randomization_file import read_distributions, write_distributions
 from understudy.errors import InputError
 
 seeds = st.integers(0, 2**32 - 1)
 
 
-@pytest.mark.parametrize("preset", PRESETS)
+@pytest.mark.parametrize("preset", [*PRESETS, "looks", "default+looks"])
 @given(seed=seeds)
-@settings(max_examples=30)
+@settings(max_examples=30, deadline=None)
 def test_samples_of_a_preset_are_inside_its_bounds_and_physical(preset: str, seed: int):
     randomization = load_randomization(preset)
     sample = randomization.sample(np.random.default_rng(seed))
-    assert sample.keys() == PARAMETERS.keys()
+    assert sample.keys() == randomization.distributions.keys()
     for name, value in sample.items():
-        distribution = randomization.distributions[name]
-        assert distribution.first <= value <= distribution.second
-        assert value > 0 or not PARAMETERS[name].positive
+        low, high = randomization.distributions[name].bounds
+        assert low <= value <= high
+        assert PARAMETERS[name].allows(value)
     assert sample == randomization.sample(np.random.default_rng(seed))
     assert sample != randomization.sample(np.random.default_rng(seed + 1))
 
 
 def test_presets_are_nested_and_contain_the_nominal():
     mild, default, hard = (load_randomization(name).distributions for name in ("mild", "default", "hard"))
-    for name, parameter in PARAMETERS.items():
+    assert mild.keys() == default.keys() == hard.keys()
+    for name in default:
+        parameter = PARAMETERS[name]
         for inner, outer in ((mild, default), (default, hard)):
             assert outer[name].first <= inner[name].first <= parameter.nominal
             assert parameter.nominal <= inner[name].second <= outer[name].second
             assert outer[name].second - outer[name].first > inner[name].second - inner[name].first
 
 
-def test_suites_are_no_the_default_and_the_hard_randomization():
+ELEVEN = {
+    "object_mass_scale": (1.5**-1.5, 1.5**1.5),
+    "object_friction_scale": (1 / 1.5, 1.5),
+    "finger_friction_scale": (1 / 1.5, 1.5),
+    "motor_gain_scale": (1 / 1.4, 1.2),
+    "motor_strength_scale": (0.8, 1.1),
+    "joint_damping_scale": (1 / 1.5, 1.5),
+    "action_delay_s": (0.0, 0.04),
+    "position_noise_m": (0.0, 0.003),
+    "position_bias_x_m": (-0.006, 0.006),
+    "position_bias_y_m": (-0.006, 0.006),
+    "joint_noise_rad": (0.0, 0.001),
+}
+
+
+def test_default_has_the_ranges_that_figures_in_the_documents_were_measured_with():
+    default = load_randomization("default").distributions
+    assert {name: default[name].bounds for name in ELEVEN} == {
+        name: pytest.approx(bounds) for name, bounds in ELEVEN.items()
+    }
+
+
+def test_every_parameter_has_a_nominal_value_that_is_legal_and_a_meaning():
+    for name, parameter in PARAMETERS.items():
+        assert parameter.allows(parameter.nominal), name
+        assert parameter.meaning
+        unit = {"m": "_m", "s": "_s", "rad": "_rad", "N m": "_nm", "m/s^2": "_m_s2", "rad/s": "_rad_s"}
+        assert name.endswith(unit.get(parameter.unit, "")) or "friction" in name, name
+
+
+def test_looks_change_no_physics_and_physics_no_looks():
+    groups = {PARAMETERS[name].group for name in load_randomization("looks").distributions}
+    assert groups == {"looks"}
+    assert "looks" not in {PARAMETERS[name].group for name in load_randomization("hard").distributions}
+
+
+def test_sources_are_joined_and_the_last_counts(tmp_path: Path):
+    file = tmp_path / "my.yaml"
+    file.write_text("gravity_m_s2: {uniform: [1, 2]}")
+    joined = load_randomization(f"default+looks+{file}").distributions
+    assert joined.keys() == {
+        *load_randomization("default").distributions,
+        *load_randomization("looks").distributions,
+    }
+    assert joined["gravity_m_s2"] == Distribution("uniform", 1.0, 2.0)
+    assert load_randomization("none+mild").distributions == load_randomization("mild").distributions
+    with pytest.raises(InputError, match=r"Unknown randomization 'lokos': did you mean 'looks'\?"):
+        load_randomization("default+lokos")
+
+
+def test_suites_are_no_the_default_and_what_is_outside_of_it():
     assert suite_randomization("nominal") is None
     assert suite_randomization("randomized").distributions == load_randomization("default").distributions
-    assert suite_randomization("unseen").distributions == load_randomization("hard").distributions
+    unseen = suite_randomization("unseen")
+    assert unseen.inner.distributions == load_randomization("default").distributions
+    assert unseen.outer.distributions == load_randomization("hard").distributions
     assert SUITES == ("nominal", "randomized", "unseen")
     with pytest.raises(InputError, match=r"Unknown suite 'randomised': did you mean 'randomized'\?"):
         suite_randomization("randomised")
+
+
+def test_every_unseen_episode_is_one_that_training_cannot_draw_and_stays_inside_hard():
+    unseen, rng = suite_randomization("unseen"), np.random.default_rng(0)
+    shares = []
+    for _ in range(300):
+        outside = []
+        for name, value in unseen.sample(rng).items():
+            (low, high), (least, most) = (r.distributions[name].bounds for r in (unseen.inner, unseen.outer))
+            assert least <= value <= most
+            outside.append(not low <= value <= high)
+        assert any(outside)
+        shares.append(np.mean(outside))
+    assert np.mean(shares) == pytest.approx(1 / 3, abs=0.03)
+
+
+def test_an_unseen_suite_needs_an_outer_range_and_always_leaves_a_single_inner_one():
+    narrow = Randomization("narrow", {"gravity_m_s2": Distribution("uniform", 9.0, 10.0)})
+    wide = Randomization("wide", {"gravity_m_s2": Distribution("uniform", 8.0, 10.0)})
+    rng = np.random.default_rng(0)
+    assert all(8.0 <= Unseen(narrow, wide).sample(rng)["gravity_m_s2"] <= 9.0 for _ in range(100))
+    with pytest.raises(InputError, match="'narrow' reaches nowhere beyond 'wide'"):
+        Unseen(wide, narrow)
 
 
 @given(seed=seeds, low=st.floats(0.01, 10), width=st.floats(0, 10))
@@ -63,6 +144,15 @@ def test_each_shape_draws_what_it_says(seed: int, low: float, width: float):
     for shape in ("uniform", "log_uniform"):
         value = Distribution(shape, low, low + width).sample(rng)
         assert low * (1 - 1e-12) <= value <= (low + width) * (1 + 1e-12)
+
+
+def test_a_choice_draws_each_of_its_values():
+    rng = np.random.default_rng(0)
+    drawn = [Choice((1.0, 2.0, 5.0)).sample(rng) for _ in range(600)]
+    assert {value: drawn.count(value) for value in (1.0, 2.0, 5.0)} == dict.fromkeys(
+        (1.0, 2.0, 5.0), pytest.approx(200, abs=50)
+    )
+    assert len(drawn) == 600
 
 
 def test_shapes_have_their_means():
@@ -92,35 +182,67 @@ def test_a_file_says_what_varies(tmp_path: Path):
 
 
 BAD = {
-    "object_mas_scale: {uniform: [1, 2]}": r"Unknown parameter .*: did you mean 'object_mass_scale'\?",
-    "object_mass_scale: {uniform: [2, 1]}": r"'object_mass_scale': bounds are reversed, 2\.0 is above 1\.0; swap them",
+    "object_mas_scale: {uniform: [1, 2]}": r"line 1: Unknown parameter .*: did you mean 'object_mass_scale'\?",
+    "noise_seed: {uniform: [1, 2]}": r"line 1: Unknown parameter 'noise_seed'",
+    "object_mass_scale: {uniform: [2, 1]}": r"line 1, 'object_mass_scale': bounds are reversed, 2\.0 is above 1\.0",
     "object_mass_scale: {uniform: [-1, 1]}": r"'object_mass_scale': the lower bound must be above zero, got -1\.0",
     "object_mass_scale: {uniform: [0, 1]}": r"the lower bound must be above zero, got 0\.0",
+    "# mine\ngravity_m_s2: {uniform: [9, 10]}\nobject_mass_scale: {choice: [1, -2]}": (
+        r"line 3, 'object_mass_scale': must be above zero, got -2\.0"
+    ),
+    "object_restitution: {uniform: [0, 1.5]}": r"the upper bound must be between 0 and 1, got 1\.5 \(bounce",
+    "camera_yaw_rad: {normal: [0, 1]}": r"must stay between -1\.5 and 1\.5 rad, also six standard deviations",
+    "table_texture: {choice: []}": r"line 1: table_texture: expected one of .* or choice with some",
     "position_bias_x_m: {log_uniform: [-1, 1]}": r"the lower bound must be above zero",
     "object_mass_scale: {normal: [1, 0.1]}": r"must not become negative; use uniform or log_uniform, not normal",
     "action_delay_s: {normal: [0.02, 0.01]}": r"must not become negative; use uniform or log_uniform, not normal",
     "joint_noise_rad: {normal: [0.0, 0.01]}": r"must not become negative",
     "position_bias_x_m: {normal: [0, -1]}": r"standard deviation must not be negative, got -1\.0",
-    "action_delay_s: {uniform: [-0.1, 0.1]}": r"'action_delay_s': must not be negative, got -0\.1",
+    "action_delay_s: {uniform: [-0.1, 0.1]}": r"'action_delay_s': the lower bound must not be negative, got -0\.1",
     "action_delay_s: {uniform: [0, .inf]}": r"bounds must be finite, got 0\.0 and inf",
     "action_delay_s: {uniform: [.nan, 1]}": r"bounds must be finite",
     "action_delay_s: {uniform: [0]}": r"action_delay_s: expected one of uniform, log_uniform, normal with two numbers",
-    "action_delay_s: {uniform: [a, b]}": r"with two numbers, got \{'uniform': \['a', 'b'\]\}",
+    "action_delay_s: {uniform: [a, b]}": r"with two numbers, or choice with some, got .*for example",
     "action_delay_s: {uniform: [false, true]}": r"with two numbers",
+    "action_delay_s: {uniform: ['0', '1']}": r"with two numbers",
+    "action_delay_s: {uniform: {0: 1}}": r"with two numbers",
     "action_delay_s: {triangle: [0, 1]}": r"expected one of uniform, log_uniform, normal",
     "action_delay_s: 3": r"expected one of .* got 3",
-    "[1, 2]": r"expected a mapping of parameters, got list",
-    "a: [": r"not readable as YAML",
-    "a: 2026-13-45": r"not readable as YAML",
+    "action_delay_s: {uniform: [0, 1]}\naction_delay_s: {uniform: [0, 2]}": r"line 2: .* is there already, at line 1",
+    "[1, 2]": r"expected a mapping of parameters, got a list",
+    "": r"expected a mapping of parameters, got nothing",
+    "gravity_m_s2: {uniform: [9, 10]}\na: [": r"line 2: not readable as YAML",
+    "a: 2026-13-45": r"line 1: Unknown parameter 'a'",
 }
 
 
 @pytest.mark.parametrize("text", BAD)
-def test_a_bad_file_is_refused_by_name(text: str, tmp_path: Path):
+def test_a_bad_file_is_refused_by_name_and_line(text: str, tmp_path: Path):
     with pytest.raises(InputError, match=BAD[text]) as caught:
         load(tmp_path, text)
     assert "my.yaml" in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+def test_numbers_may_be_written_the_way_people_do(tmp_path: Path):
+    ours = load(tmp_path, "action_delay_s: {uniform: [1e-3, 2.5e-2]}\ntable_texture: {choice: [0, 4]}\n")
+    assert ours.distributions["action_delay_s"] == Distribution("uniform", 0.001, 0.025)
+    assert ours.distributions["table_texture"] == Choice((0.0, 4.0))
+
+
+@given(
+    low=st.floats(1e-5, 10),
+    width=st.floats(0, 10),
+    name=st.sampled_from([name for name, parameter in RANDOMIZABLE.items() if parameter.high == float("inf")]),
+    shape=st.sampled_from(["uniform", "log_uniform", "choice"]),
+)
+@settings(deadline=None)
+def test_what_is_written_is_read_again_to_the_bit(tmp_path_factory, low: float, width: float, name: str, shape: str):
+    path = tmp_path_factory.getbasetemp() / "written.yaml"
+    one = Choice((low, low + width)) if shape == "choice" else Distribution(shape, low, low + width)
+    write_distributions(path, {name: one}, {"": "two\nlines", name: "a comment"})
+    assert read_distributions(path)[0] == {name: one}
+    assert NOMINAL.keys() >= {name}
 
 
 def test_unknown_sources_are_refused():
@@ -138,7 +260,7 @@ numbers = st.floats() | st.integers() | st.text(max_size=3) | st.none()
 @given(
     st.dictionaries(names, st.dictionaries(st.sampled_from(["uniform", "normal", "x"]), st.lists(numbers, max_size=3)))
 )
-@settings(max_examples=150)
+@settings(max_examples=150, deadline=None)
 def test_any_mapping_gives_samples_that_are_numbers_or_an_input_error(tmp_path_factory, data: dict):
     path = tmp_path_factory.getbasetemp() / "fuzz.yaml"
     path.write_text(yaml.safe_dump(data))
