@@ -11,6 +11,7 @@ import contextlib
 import ctypes
 import functools
 import importlib.util
+import math
 import os
 import subprocess
 import sys
@@ -32,6 +33,11 @@ RENDERER_VARIABLE = "UNDERSTUDY_RENDERER"
 SOFTWARE_OPENGL = ("llvmpipe", "softpipe", "swrast")
 PROBE_TIMEOUT_S = 30.0
 NEAR_M, FAR_M = 0.02, 4.0
+MAX_FOV_DEG = 170.0
+STEEPEST_RAD = 1.5
+"""Cameras look no steeper: straight up or down there is no telling which way up the picture is."""
+LIGHT: Triple = (0.6, -0.8, 2.0)
+"""Towards the light, base frame; its length does not matter."""
 
 
 @dataclass(frozen=True)
@@ -48,26 +54,54 @@ CAMERAS: Mapping[str, CameraPlacement] = {"front": CameraPlacement((1.25, -0.75,
 
 @dataclass(frozen=True)
 class View:
-    """What an episode changes about every camera and about the light."""
+    """What an episode changes about every camera and about the light; as it is made, nothing."""
 
-    eye_shift_m: Triple = (0.0, 0.0, 0.0)
+    shift_m: Triple = (0.0, 0.0, 0.0)
     """How far the cameras stand from where they should, base frame."""
-    target_shift_m: Triple = (0.0, 0.0, 0.0)
-    """How far what they look at lies from where it should."""
+    yaw_rad: float = 0.0
+    """Turn of the cameras to their left, about the vertical."""
+    pitch_rad: float = 0.0
+    """Turn of the cameras upwards."""
     fov_scale: float = 1.0
     """Vertical field of view, times the placement's."""
-    light_direction: Triple = (0.6, -0.8, 2.0)
-    """Towards the light, base frame; its length does not matter."""
-    light_colour: Triple = (1.0, 1.0, 1.0)
-    """Red, green, blue, each 0 to 1."""
+    light_azimuth_rad: float = 0.0
+    """Turn of the light about the vertical."""
+    light_elevation_rad: float = 0.0
+    """Rise of the light above its nominal height."""
+    light_brightness: float = 1.0
+    """Times the nominal one."""
 
     def __post_init__(self) -> None:
         if not self.fov_scale > 0:
             raise InputError(f"A view's fov_scale must be above 0, got {self.fov_scale}.")
-        if not np.linalg.norm(self.light_direction) > 0:
-            raise InputError("A view's light_direction must not be zero: it points towards the light.")
-        if not all(0.0 <= part <= 1.0 for part in self.light_colour):
-            raise InputError(f"A view's light_colour must be three numbers from 0 to 1, got {self.light_colour}.")
+        if not self.light_brightness >= 0:
+            raise InputError(f"A view's light_brightness must not be negative, got {self.light_brightness}.")
+
+    def stand(self, place: CameraPlacement) -> tuple[Triple, Triple, float]:
+        """(eye, target, vertical field of view in degrees) of a camera in this view."""
+        eye = np.add(place.eye, self.shift_m)
+        ahead = _turned(np.subtract(place.target, place.eye), self.yaw_rad, self.pitch_rad)
+        return _triple(eye), _triple(eye + ahead), min(place.fov_deg * self.fov_scale, MAX_FOV_DEG)
+
+    def light(self) -> Triple:
+        """Towards the light, base frame."""
+        return _triple(_turned(np.array(LIGHT), self.light_azimuth_rad, self.light_elevation_rad))
+
+
+def _turned(direction: NDArray[np.float64], yaw_rad: float, pitch_rad: float) -> NDArray[np.float64]:
+    """A direction turned about the vertical and upwards, never past straight up or down."""
+    x, y, z = direction
+    azimuth = math.atan2(y, x) + yaw_rad
+    elevation = math.atan2(z, math.hypot(x, y)) + pitch_rad
+    elevation = max(-STEEPEST_RAD, min(STEEPEST_RAD, elevation))
+    flat = math.cos(elevation)
+    length = math.sqrt(x * x + y * y + z * z)
+    return length * np.array([flat * math.cos(azimuth), flat * math.sin(azimuth), math.sin(elevation)])
+
+
+def _triple(values: NDArray[np.float64]) -> Triple:
+    x, y, z = values.tolist()
+    return x, y, z
 
 
 class SimRenderer:
@@ -85,6 +119,7 @@ class SimRenderer:
         self.name = renderer
         self.view = View()
         self._plugin = _load_egl(client) if renderer == "egl" else None
+        self._drawn = False
         self._mode = pybullet.ER_TINY_RENDERER if self._plugin is None else pybullet.ER_BULLET_HARDWARE_OPENGL
 
     def set_view(self, view: View) -> None:
@@ -99,21 +134,28 @@ class SimRenderer:
         """
         if name not in CAMERAS:
             raise unknown_name("camera", name, CAMERAS)
-        place, view = CAMERAS[name], self.view
-        eye, target = np.add(place.eye, view.eye_shift_m), np.add(place.target, view.target_shift_m)
-        fov_deg = min(place.fov_deg * view.fov_scale, 170.0)
+        if self._plugin is not None and not self._drawn:
+            self._drawn = True
+            with _quiet():  # the plugin's first pictures lack shadows, and make it print
+                self.draw(name, width, height)
+                self.draw(name, width, height)
+        eye, target, fov_deg = self.view.stand(CAMERAS[name])
+        brightness = self.view.light_brightness
         pixels = pybullet.getCameraImage(
             width,
             height,
-            pybullet.computeViewMatrix(eye.tolist(), target.tolist(), (0.0, 0.0, 1.0)),
+            pybullet.computeViewMatrix(eye, target, (0.0, 0.0, 1.0)),
             pybullet.computeProjectionMatrixFOV(fov_deg, width / height, NEAR_M, FAR_M),
-            lightDirection=view.light_direction,
-            lightColor=view.light_colour,
+            lightDirection=self.view.light(),
+            lightColor=(brightness, brightness, brightness),
             renderer=self._mode,
             flags=pybullet.ER_NO_SEGMENTATION_MASK,
             physicsClientId=self._client,
         )[2]
-        return np.ascontiguousarray(np.reshape(pixels, (height, width, 4))[:, :, :3], np.uint8)
+        picture = np.ascontiguousarray(np.reshape(pixels, (height, width, 4))[:, :, :3], np.uint8)
+        if self._plugin is not None and brightness != 1.0:  # the plugin heeds no colour of light
+            picture = np.minimum(picture * brightness, 255.0).astype(np.uint8)
+        return picture
 
     def close(self) -> None:
         """Unload the plugin; before the client disconnects."""
@@ -180,7 +222,8 @@ def _load_egl(client: int) -> int:
             number = pybullet.loadPlugin(path, "_eglRendererPlugin", physicsClientId=client)
     if number < 0:
         raise InputError(
-            f"PyBullet's EGL renderer does not load here. Use TinyRenderer: unset {RENDERER_VARIABLE}, or set it to tiny."
+            "PyBullet's EGL renderer does not load here. "
+            f"Use TinyRenderer instead: unset {RENDERER_VARIABLE}, or set it to tiny."
         )
     return int(number)
 
