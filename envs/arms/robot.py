@@ -86,7 +86,9 @@ class GripperDescription(_Strict):
     speed: Positive
     """Fastest change of the opening, m/s."""
     force: Positive
-    """Grip force or torque limit of each finger joint, N or N m."""
+    """Grip force or torque limit of each finger joint's motor, N or N m."""
+    coupled: bool = False
+    """True: one motor, at the first joint, moves all the others through gears. False: a motor at each joint."""
 
     @model_validator(mode="after")
     def _moves(self) -> GripperDescription:

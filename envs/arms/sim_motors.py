@@ -22,6 +22,15 @@ Vector = NDArray[np.float64]
 PHYSICS_HZ = 240
 """PyBullet's own default; its contact solver is tuned for it."""
 POSITION_GAIN = 0.2
+GEAR_ERP = 0.8
+"""Share of a gear's play that one physics step takes back."""
+GEAR_FORCE = 100.0
+"""What the gears of a gripper can carry, N m: more than any finger's motor."""
+GEAR_DAMPING = 0.05
+"""N m s/rad: keeps gears between light fingers from ringing."""
+PAD_STIFFNESS_N_M = 30000.0
+PAD_DAMPING_N_S_M = 1000.0
+"""Finger pads are rubber: they give, and what they hold does not creep. The numbers of the panda's URDF, for all."""
 
 
 @dataclass(frozen=True)
@@ -58,6 +67,19 @@ class SimMotors:
         self.open_width = robot.gripper.width if robot.gripper else 0.0
         """m; 0 where there is no gripper."""
         self._waiting: deque[tuple[int, Command]] = deque()
+        for finger in fingers:
+            pybullet.changeDynamics(
+                body,
+                finger,
+                frictionAnchor=1,
+                contactStiffness=PAD_STIFFNESS_N_M,
+                contactDamping=PAD_DAMPING_N_S_M,
+                physicsClientId=client,
+            )
+        self._driven = len(fingers)
+        if robot.gripper is not None and robot.gripper.coupled:
+            self._driven = 1
+            self._couple(list(robot.gripper.joints.values()))
         self.set_physics(1.0, 1.0, 0.0)
         self.stand(robot.home, self.open_width)
 
@@ -149,9 +171,40 @@ class SimMotors:
         self._width_applied = self._width
         pybullet.setJointMotorControlArray(
             self._body,
-            self._fingers,
+            self._fingers[: self._driven],
             pybullet.POSITION_CONTROL,
-            targetPositions=self._robot.finger_positions(self._width).tolist(),
-            forces=[force] * len(self._fingers),
+            targetPositions=self._robot.finger_positions(self._width)[: self._driven].tolist(),
+            forces=[force] * self._driven,
             physicsClientId=self._client,
         )
+
+    def _couple(self, ends: list[tuple[float, float]]) -> None:
+        """Gears from the first finger joint to every other: what a URDF writes as `mimic`, which PyBullet ignores."""
+        for finger in self._fingers:
+            pybullet.changeDynamics(self._body, finger, jointDamping=GEAR_DAMPING, physicsClientId=self._client)
+        closed, opened = ends[0]
+        for finger, (its_closed, its_open) in zip(self._fingers[1:], ends[1:], strict=True):
+            ratio = (its_open - its_closed) / (opened - closed)
+            pybullet.setJointMotorControl2(
+                self._body, finger, pybullet.VELOCITY_CONTROL, force=0.0, physicsClientId=self._client
+            )
+            gear = pybullet.createConstraint(
+                self._body,
+                self._fingers[0],
+                self._body,
+                finger,
+                jointType=pybullet.JOINT_GEAR,
+                jointAxis=(1.0, 0.0, 0.0),
+                parentFramePosition=(0.0, 0.0, 0.0),
+                childFramePosition=(0.0, 0.0, 0.0),
+                physicsClientId=self._client,
+            )
+            # Bullet keeps q_first - q_finger / ratio at the target
+            pybullet.changeConstraint(
+                gear,
+                gearRatio=-1.0 / ratio,
+                relativePositionTarget=closed - its_closed / ratio,
+                erp=GEAR_ERP,
+                maxForce=GEAR_FORCE,
+                physicsClientId=self._client,
+            )

@@ -259,6 +259,7 @@ def test_any_text_at_all_gives_an_input_error(text: str, tmp_path: Path):
 
 
 @given(width=st.floats(-0.1, 0.2))
+@settings(deadline=None)
 def test_finger_positions_and_width_undo_each_other(width: float):
     robot = load_robot("panda")
     clipped = min(max(width, 0.0), 0.08)
