@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, Literal, cast
 
 import gymnasium
 import numpy as np
@@ -13,21 +14,40 @@ from numpy.typing import NDArray
 from understudy.datasets.align import Aligned
 from understudy.datasets.schema import is_image
 from understudy.envs.arms.arm import Arm, Start
-from understudy.envs.control import Control
-from understudy.envs.randomization import Randomization
-from understudy.envs.tasks.task import Task, Verdict
+from understudy.envs.control import Control, ControlState
+from understudy.envs.randomization import Randomizer
+from understudy.envs.tasks.task import Score, Task, Verdict
+from understudy.envs.window import Window
+from understudy.errors import InputError, unknown_name
 
 Observations = dict[str, NDArray[Any]]
+Reward = Literal["shaped", "sparse"]
+REWARDS: tuple[Reward, ...] = ("shaped", "sparse")
+RENDER_MODES = ("rgb_array", "human")
+BOUND = 1e4
+"""Observations are declared to lie within this, in SI units, so that Gymnasium's checkers see finite spaces; even what
+falls off the table stays inside for 45 s."""
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """A moment of one `ArmEnv`, to go on from exactly; it belongs to the environment that made it."""
+
+    owner: int
+    control: ControlState
+    verdict: tuple[int, bool]
+    steps: int
+    aligned: Aligned
+    generator: dict[str, Any]
+    reporting: bool
 
 
 class ArmEnv(gymnasium.Env[Observations, NDArray[np.float32]]):
-    """Actions are the task's action space normalised to [-1, 1]; observations a dict of the task's keys.
+    """Actions are the task's action space normalised to [-1, 1]; observations a dict of the task's keys and cameras.
 
     `info` of every step holds `success` (held long enough), `requested`, `sent` and `measured` (A,) in units, and of
     `reset` the `start`. The episode ends on success, unless `fixed_horizon`, and is truncated at the task's horizon.
     """
-
-    metadata = {"render_modes": ["rgb_array"]}  # noqa: RUF012 - gymnasium's own attribute
 
     def __init__(
         self,
@@ -35,45 +55,74 @@ class ArmEnv(gymnasium.Env[Observations, NDArray[np.float32]]):
         task: Task,
         *,
         fixed_horizon: bool = False,
-        randomization: Randomization | None = None,
+        randomization: Randomizer | None = None,
+        reward: Reward = "shaped",
+        cameras: tuple[str, ...] = (),
         render_mode: str | None = None,
     ) -> None:
         """Args:
         arm: SimArm, RosArm or FakeArm, usually inside a Guard.
         task: what to do.
         fixed_horizon: never end before the horizon (adversarial learners need equal lengths).
-        randomization: physical parameters drawn at each reset; None leaves the nominal ones.
-        render_mode: rgb_array, where the arm can `render()`.
+        randomization: physical parameters drawn at each reset, and told how the episode ended; None for nominal ones.
+        reward: shaped, the task's own; or sparse, 1 in every step whose observation is a success and else 0.
+        cameras: those whose `image_<camera>` is observed beside the task's keys; the arm must have them.
+        render_mode: rgb_array, or human for a window, where the arm can `render()`.
+
+        Raises:
+            InputError: an unknown reward, camera or render mode.
         """
+        if reward not in REWARDS:
+            raise unknown_name("reward", str(reward), REWARDS)
+        if render_mode is not None and render_mode not in RENDER_MODES:
+            raise unknown_name("render mode", render_mode, RENDER_MODES)
+        robot = arm.describe()
+        for camera in cameras:
+            if camera not in robot.ros.cameras:
+                raise unknown_name("camera", camera, robot.ros.cameras)
         self.task = task
-        self.control = Control(arm, task.action_space, task.observation_keys, action_labels=task.action_labels)
+        self.observation_keys = tuple(dict.fromkeys([*task.observation_keys, *(f"image_{name}" for name in cameras)]))
+        self.control = Control(arm, task.action_space, self.observation_keys, action_labels=task.action_labels)
         self.spec_units = self.control.actions.spec
         self.fixed_horizon = fixed_horizon
         self.randomization = randomization
+        self.reward = reward
         self.render_mode = render_mode
-        self.verdict = Verdict(task, self.control.robot.rate_hz)
+        self.metadata = {"render_modes": list(RENDER_MODES), "render_fps": round(robot.rate_hz)}
+        self.verdict = Verdict(task, robot.rate_hz)
         self.action_space = spaces.Box(-1.0, 1.0, (self.spec_units.size,), np.float32)
-        self.observation_space = spaces.Dict({key: self._space(key) for key in task.observation_keys})
+        self.observation_space = spaces.Dict({key: self._space(key) for key in self.observation_keys})
         self._steps = 0
+        self._reporting = False
+        self._window: Window | None = None
         self.aligned: Aligned | None = None
 
     def _space(self, key: str) -> spaces.Box:
         if is_image(key):
             camera = self.control.robot.ros.cameras[key.removeprefix("image_")]
             return spaces.Box(0, 255, (camera.height, camera.width, 3), np.uint8)
-        size = {"joint": len(self.control.robot.joints), "gripper": 1}.get(key.split("_")[0])
-        size = size or (4 if key.endswith("_quaternion") else 3)
-        return spaces.Box(-np.inf, np.inf, (size,), np.float32)
+        return spaces.Box(-BOUND, BOUND, (self._size(key),), np.float32)
+
+    def _size(self, key: str) -> int:
+        """How many numbers an observation of this name has."""
+        if key.startswith("joint_"):
+            return len(self.control.robot.joints)
+        if key == "gripper_position" or key.endswith("_opening"):
+            return 1
+        return 4 if key.endswith("_quaternion") else 3
 
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
     ) -> tuple[Observations, dict[str, Any]]:
         """Begin an episode. `options={"start": Start}` sets how; otherwise the task draws it from the seed."""
         super().reset(seed=seed)
-        start: Start = (options or {}).get("start") or self.draw_start(self.np_random)
+        given: Start | None = (options or {}).get("start")
+        start = given or self.draw_start(self.np_random)
+        self._reporting = given is None and self.randomization is not None
         self._steps = 0
         self.verdict.reset()
         self.aligned = self.control.reset(start)
+        self._show()
         return dict(self.aligned.values), {"start": start}
 
     def draw_start(self, rng: np.random.Generator) -> Start:
@@ -105,17 +154,81 @@ class ArmEnv(gymnasium.Env[Observations, NDArray[np.float32]]):
         }
         terminated = self.verdict.success and not self.fixed_horizon
         truncated = not terminated and self._steps >= self.task.horizon
-        return dict(self.aligned.values), score.reward, terminated, truncated, info
+        if terminated or truncated:
+            self._report()
+        self._show()
+        return dict(self.aligned.values), self._paid(score), terminated, truncated, info
+
+    def _paid(self, score: Score) -> float:
+        return score.reward if self.reward == "shaped" else float(score.success)
+
+    def _report(self) -> None:
+        """Tell the randomization how the episode that it drew has ended; once."""
+        if self._reporting and self.randomization is not None:
+            self._reporting = False
+            self.randomization.report(self.verdict.success)
+
+    def save(self) -> Snapshot:
+        """This moment. From it the same actions give the same observations, rewards and ends, bit by bit.
+
+        Raises:
+            InputError: no episode has begun, or the arm cannot go back (hardware).
+        """
+        if self.aligned is None:
+            raise InputError("There is nothing to save before the first reset.")
+        return Snapshot(
+            id(self),
+            self.control.save(),
+            self.verdict.save(),
+            self._steps,
+            self.aligned,
+            dict(self.np_random.bit_generator.state),
+            self._reporting,
+        )
+
+    def restore(self, snapshot: Snapshot) -> Observations:
+        """Go back to a moment that `save` returned, in this or an earlier episode; returns its observation.
+
+        Raises:
+            InputError: the snapshot is another environment's.
+        """
+        if snapshot.owner != id(self):
+            raise InputError("A snapshot belongs to the environment that saved it; this one is another environment's.")
+        self.control.restore(snapshot.control)
+        self.verdict.restore(snapshot.verdict)
+        self._steps, self.aligned, self._reporting = snapshot.steps, snapshot.aligned, snapshot.reporting
+        self.np_random.bit_generator.state = snapshot.generator
+        return dict(snapshot.aligned.values)
 
     def render(self) -> NDArray[np.uint8] | None:  # type: ignore[override]
-        """An rgb_array (H, W, 3) from the arm's `render()`, where it has one."""
-        if self.render_mode != "rgb_array":
-            return None
+        """rgb_array: a picture (H, W, 3); human: draws in the window.
+
+        Raises:
+            InputError: this arm draws no pictures.
+        """
+        if self.render_mode == "rgb_array":
+            return self._picture()
+        self._show()
+        return None
+
+    def _show(self) -> None:
+        if self.render_mode != "human":
+            return
+        if self._window is None:
+            self._window = Window(f"{self.task.name} on {self.control.robot.name}")
+        self._window.show(self._picture())
+
+    def _picture(self) -> NDArray[np.uint8]:
         arm: Any = self.control.arm
         while not hasattr(arm, "render") and hasattr(arm, "inner"):
             arm = arm.inner
-        return arm.render() if hasattr(arm, "render") else None
+        if not hasattr(arm, "render"):
+            raise InputError(f"A {type(arm).__name__} draws no pictures; make the environment without a render mode.")
+        return cast("NDArray[np.uint8]", arm.render())
 
     def close(self) -> None:
-        """Close the arm."""
+        """Close the arm and the window."""
+        if self._window is not None:
+            self._window.close()
+            self._window = None
         self.control.arm.close()

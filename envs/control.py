@@ -7,6 +7,7 @@ deployed runner all drive an arm through it, so that what a policy sees and does
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -21,6 +22,17 @@ from understudy.envs.arms.robot import RobotDescription
 from understudy.errors import InputError
 
 Vector = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class ControlState:
+    """A moment of a `Control` and its arm."""
+
+    arm: Any
+    sent: Command
+    raw: Observation
+    next_ns: int
+    """The next tick."""
 
 
 class Control:
@@ -97,6 +109,25 @@ class Control:
         """Wait for the next tick and observe."""
         return self.observe(self.ticker.wait())
 
+    def save(self) -> ControlState:
+        """This moment, the arm's included.
+
+        Raises:
+            InputError: the arm cannot go back to a moment, as hardware cannot.
+        """
+        save = getattr(self.arm, "save", None)
+        if save is None:
+            raise InputError(f"A {type(self.arm).__name__} cannot go back to a moment; only a simulated arm can.")
+        return ControlState(save(), self._sent, self._raw, self.ticker.next_ns)
+
+    def restore(self, state: ControlState) -> None:
+        """Go back to a moment that `save` returned."""
+        arm: Any = self.arm
+        arm.restore(state.arm)
+        self._sent, self._raw = state.sent, state.raw
+        self.ticker = Ticker(arm.clock, self.robot.period_s)
+        self.ticker.next_ns = state.next_ns
+
     def with_tool_pose(self, raw: Observation) -> Observation:
         """`raw` with `tool_position` and `tool_quaternion` computed from the joints; the one place that does."""
         if "joint_position" not in raw:
@@ -117,7 +148,7 @@ def max_ages(robot: RobotDescription, keys: tuple[str, ...]) -> Mapping[str, flo
             camera = robot.ros.cameras.get(key.removeprefix("image_"))
             limits[key] = camera.max_age_s if camera else robot.ros.joint_states.max_age_s
             continue
-        name = key.removesuffix("_position").removesuffix("_quaternion")
+        name = key.removesuffix("_position").removesuffix("_quaternion").removesuffix("_opening")
         topic: Any = robot.ros.poses.get(name, robot.ros.joint_states)
         limits[key] = topic.max_age_s
     return limits

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from understudy.envs.arm_env import ArmEnv
+from understudy.envs.arm_env import ArmEnv, Reward
 from understudy.envs.arms.guard import Guard
 from understudy.envs.arms.robot import RobotDescription, load_robot
 from understudy.envs.arms.sim_arm import SimArm
-from understudy.envs.randomization import Randomization
+from understudy.envs.randomization import Randomizer
 from understudy.envs.tasks.task import make_task
 
 
@@ -15,7 +15,9 @@ def make_env(
     robot: str | RobotDescription = "panda",
     *,
     fixed_horizon: bool = False,
-    randomization: Randomization | None = None,
+    randomization: Randomizer | None = None,
+    reward: Reward = "shaped",
+    cameras: tuple[str, ...] = (),
     render_mode: str | None = None,
     realtime: bool = False,
 ) -> ArmEnv:
@@ -25,16 +27,30 @@ def make_env(
         task: name of a task.
         robot: shipped name, path of a YAML file, or a description.
         fixed_horizon: never end before the horizon.
-        randomization: physics drawn at each reset; None for nominal.
-        render_mode: rgb_array or None.
+        randomization: physics drawn at each reset, and told how each episode ended; None for nominal.
+        reward: shaped, the task's own; or sparse, 1 in every step whose observation is a success and else 0.
+        cameras: those whose pictures are observed, as `image_<camera>`; sizes from the robot's file.
+        render_mode: rgb_array, human (a window) or None.
         realtime: pace the physics to the wall clock.
 
     Raises:
-        InputError: unknown task or robot, or a robot without what the task needs.
+        InputError: unknown task, robot, camera, reward or render mode, or a robot without what the task needs.
     """
     chosen = make_task(task)
     description = robot if isinstance(robot, RobotDescription) else load_robot(robot)
     if "gripper_position" in chosen.observation_keys:
         description.require_gripper()
-    arm = SimArm(description, chosen.objects, realtime=realtime)
-    return ArmEnv(Guard(arm), chosen, fixed_horizon=fixed_horizon, randomization=randomization, render_mode=render_mode)
+    arm = SimArm(description, chosen.objects, cameras=cameras, pictures=render_mode is not None, realtime=realtime)
+    try:
+        return ArmEnv(
+            Guard(arm),
+            chosen,
+            fixed_horizon=fixed_horizon,
+            randomization=randomization,
+            reward=reward,
+            cameras=cameras,
+            render_mode=render_mode,
+        )
+    except Exception:
+        arm.close()
+        raise

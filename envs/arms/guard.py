@@ -74,6 +74,26 @@ class Guard:
         """See `Arm`."""
         self.inner.close()
 
+    def save(self) -> GuardState:
+        """This moment, the arm's included.
+
+        Raises:
+            InputError: the arm cannot go back to a moment, as hardware cannot.
+        """
+        save = getattr(self.inner, "save", None)
+        if save is None:
+            raise InputError(f"A {type(self.inner).__name__} cannot go back to a moment; only a simulated arm can.")
+        motion = self._motion.state, self._motion.stop
+        return GuardState(save(), self.counts.copy(), self._width, self._begun, *motion)
+
+    def restore(self, state: GuardState) -> None:
+        """Go back to a moment that `save` returned."""
+        inner: Any = self.inner
+        inner.restore(state.arm)
+        self.counts = state.counts.copy()
+        self._width, self._begun = state.width, state.begun
+        self._motion.state, self._motion.stop = state.motion, state.stop
+
     def send(self, command: Command) -> Command:
         """Limit `command`, send it, and return what was sent; the caller's arrays are left as they are.
 
@@ -235,6 +255,18 @@ class _Plan:
     """(J,) the joints' extremes over all of it, also between the states."""
 
 
+@dataclass(frozen=True)
+class GuardState:
+    """A moment of a `Guard` and its arm."""
+
+    arm: Any
+    counts: Counter[str]
+    width: float | None
+    begun: bool
+    motion: _State
+    stop: tuple[_State, ...]
+
+
 class _LimitedMotion:
     """The set point's state, where ruckig can bring it in one period, and the stop that is left if it cannot go on."""
 
@@ -252,26 +284,26 @@ class _LimitedMotion:
 
     @property
     def position(self) -> Vector:
-        return self._state.position
+        return self.state.position
 
     @property
     def at_rest(self) -> bool:
-        return not np.any(np.abs(self._state.velocity) > 1e-6) and not np.any(np.abs(self._state.acceleration) > 1e-6)
+        return not np.any(np.abs(self.state.velocity) > 1e-6) and not np.any(np.abs(self.state.acceleration) > 1e-6)
 
     def set(self, position: Vector) -> None:
         """Stand still at `position`."""
-        self._state = _State(np.array(position), np.zeros_like(position), np.zeros_like(position))
-        self._stop: tuple[_State, ...] = ()
+        self.state = _State(np.array(position), np.zeros_like(position), np.zeros_like(position))
+        self.stop: tuple[_State, ...] = ()
 
     def accept(self, plan: _Plan) -> None:
         """Go to a plan's next state, and keep the stop that follows it."""
-        self._state, *stop = plan.states
-        self._stop = tuple(stop)
+        self.state, *stop = plan.states
+        self.stop = tuple(stop)
 
     def brake(self) -> None:
         """Go one period along the stop that was kept; stay where it ended."""
-        if self._stop:
-            self._state, self._stop = self._stop[0], self._stop[1:]
+        if self.stop:
+            self.state, self.stop = self.stop[0], self.stop[1:]
 
     def follow(self, velocity: Vector | None, target: Vector) -> _Plan | None:
         """One period along the fastest change to `velocity`, or the fastest way to rest at `target`, and a stop.
@@ -284,7 +316,7 @@ class _LimitedMotion:
             velocity = np.zeros_like(target)
         else:
             self._input.control_interface = ruckig.ControlInterface.Velocity
-        if not self._calculate(self._state, velocity):
+        if not self._calculate(self.state, velocity):
             return None
         following = self._at(self._period_s)
         self._input.control_interface = ruckig.ControlInterface.Velocity

@@ -7,7 +7,9 @@ the arm.
 from __future__ import annotations
 
 import time
+import weakref
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -17,8 +19,8 @@ from numpy.typing import NDArray
 
 from understudy.envs.arms.arm import Command, Observation, Pose, Start
 from understudy.envs.arms.robot import RobotDescription
-from understudy.envs.arms.sim_motors import PHYSICS_HZ, SimMotors
-from understudy.envs.arms.sim_render import CAMERAS, SimRenderer, fastest_renderer
+from understudy.envs.arms.sim_motors import PHYSICS_HZ, MotorState, SimMotors
+from understudy.envs.arms.sim_render import CAMERAS, SimRenderer, View, fastest_renderer
 from understudy.envs.arms.sim_scene import SPINNING_FRICTION, SimScene
 from understudy.envs.randomization import PARAMETERS
 from understudy.envs.tasks.scene import SceneObject
@@ -50,6 +52,15 @@ class SimClock:
         """Count physics steps from now on, so that an episode's stamps are rounded the same whatever came before."""
         self._start_ns, self._steps = self.now_ns(), 0
 
+    def save(self) -> tuple[int, int]:
+        """What `restore` needs to go back to now."""
+        return self._start_ns, self._steps
+
+    def restore(self, state: tuple[int, int]) -> None:
+        """Go back to what `save` returned; a paced clock is paced from now on."""
+        self._start_ns, self._steps = state
+        self._wall_start_ns = time.monotonic_ns() - self.now_ns()
+
     def sleep_until(self, stamp_ns: int) -> None:
         """Step the physics until `stamp_ns` (to within a microsecond)."""
         while self.now_ns() + 1000 < stamp_ns:
@@ -65,6 +76,21 @@ class SimClock:
         elif ahead_ns < -10_000_000:
             self.late_steps += 1
             self._wall_start_ns -= ahead_ns
+
+
+@dataclass(frozen=True)
+class SimState:
+    """A moment of a `SimArm`; PyBullet keeps the bodies' part of it for as long as this object lives."""
+
+    number: int
+    """PyBullet's, of its saved state."""
+    clock: tuple[int, int]
+    motors: MotorState
+    physics: Mapping[str, float]
+    goals: Mapping[str, Array]
+    noise: dict[str, Any]
+    stepped: bool
+    view: View
 
 
 class SimArm:
@@ -163,6 +189,36 @@ class SimArm:
             pybullet.disconnect(physicsClientId=self._client)
 
     # -- simulation only
+
+    def save(self) -> SimState:
+        """This moment, to go on from exactly, as long as the arm is open."""
+        number = pybullet.saveState(physicsClientId=self._client)
+        state = SimState(
+            number,
+            self.clock.save(),
+            self.motors.state(),
+            self._physics,
+            self._goals,
+            dict(self._noise.bit_generator.state),
+            self._stepped,
+            self.renderer.view,
+        )
+        weakref.finalize(state, self._forget_state, number).atexit = False
+        return state
+
+    def restore(self, state: SimState) -> None:
+        """Go back to a moment that this arm's `save` returned; its clock goes back too."""
+        self._apply_physics(state.physics)
+        pybullet.restoreState(state.number, physicsClientId=self._client)
+        self.clock.restore(state.clock)
+        self.motors.restore(state.motors)
+        self._goals, self._stepped = state.goals, state.stepped
+        self._noise.bit_generator.state = state.noise
+        self.renderer.set_view(state.view)
+
+    def _forget_state(self, number: int) -> None:
+        if not self._closed:
+            pybullet.removeState(number, physicsClientId=self._client)
 
     def step_physics(self, now_ns: int) -> None:
         """One physics step; the clock calls it."""

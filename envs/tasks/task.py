@@ -112,6 +112,14 @@ class Verdict:
         """An episode begins."""
         self._held, self.success = 0, False
 
+    def save(self) -> tuple[int, bool]:
+        """What `restore` needs to go on from here."""
+        return self._held, self.success
+
+    def restore(self, state: tuple[int, bool]) -> None:
+        """Go on from what `save` returned."""
+        self._held, self.success = state
+
     def judge(self, observation: Mapping[str, NDArray[Any]]) -> Score:
         """Score the next observation and update `success`, which holds only while the task stays done."""
         score = self._task.score(observation)
@@ -121,8 +129,13 @@ class Verdict:
 
 
 _TASKS: Mapping[str, tuple[str, str]] = {
+    "drawer": ("drawer", "Drawer"),
+    "insert": ("insert", "Insert"),
     "lift": ("lift", "Lift"),
+    "pick_place": ("pick_place", "PickPlace"),
+    "push": ("push", "Push"),
     "reach": ("reach", "Reach"),
+    "stack": ("stack", "Stack"),
 }
 """Task -> its file in this folder, and its class there."""
 
