@@ -18,6 +18,8 @@ Vector = NDArray[np.float64]
 MIN_DAMPING = 1e-6
 MOST_EXTRA_DAMPING = 1e4
 """Past this no step comes nearer: the tool is as near as it gets."""
+FULL_POSE_JOINTS = 6
+"""An arm with fewer joints cannot choose how its tool is turned; it is solved for the position alone."""
 
 
 class Kinematics:
@@ -44,6 +46,8 @@ class Kinematics:
         self._order = np.array([joint.idx_q for joint in joints])
         self._endless = np.array([joint.nq == 2 for joint in joints])
         self._range = robot.joint_array("lower"), robot.joint_array("upper")
+        self._held = slice(0, 6 if len(joints) >= FULL_POSE_JOINTS else 3)
+        """The rows of a pose error that joints are solved for."""
 
     def tool_pose(self, joint_position: Vector) -> Pose:
         """Pose of the tool frame for joints (J,) in rad."""
@@ -71,12 +75,13 @@ class Kinematics:
 
         Levenberg-Marquardt on the pose error in SE(3), damped by the error itself so that the arm neither flips at a
         singularity nor thrashes at the edge of its reach (Sugihara 2011). A step that would come no nearer is damped
-        more instead. Redundant joints stay near `seed` because every step is the smallest one. A pose that is not
-        finite gives joints that are not, for the Guard to see.
+        more instead. Redundant joints stay near `seed` because every step is the smallest one. An arm of fewer than
+        `FULL_POSE_JOINTS` joints is solved for the position alone. A pose that is not finite gives joints that are not,
+        for the Guard to see.
         """
         goal = pin.SE3(pin.Quaternion(pose.quaternion), np.asarray(pose.position, np.float64))
         joints = np.array(seed, np.float64)
-        error = _pose_error(self._placement(joints), goal)
+        error = _pose_error(self._placement(joints), goal)[self._held]
         if not np.all(np.isfinite(error)):
             return np.full_like(joints, np.nan)
         extra = 1.0
@@ -85,7 +90,7 @@ class Kinematics:
             if square < tolerance**2 or extra > MOST_EXTRA_DAMPING:
                 break
             candidate = np.clip(joints + self._step(joints, error, extra * (MIN_DAMPING + 0.5 * square)), *self._range)
-            left = _pose_error(self._placement(candidate), goal)
+            left = _pose_error(self._placement(candidate), goal)[self._held]
             if float(left @ left) < square:
                 joints, error, extra = candidate, left, max(1.0, extra / 10.0)
             else:
@@ -94,7 +99,7 @@ class Kinematics:
 
     def _step(self, joints: Vector, error: Vector, damping: float) -> Vector:
         """The damped step, without the joints that it would push past the limits they are at."""
-        jacobian = self.jacobian(joints)
+        jacobian = self.jacobian(joints)[self._held]
         lower, upper = self._range
         while True:
             step = _damped_step(jacobian, error, damping)
@@ -123,5 +128,5 @@ def _pose_error(current: pin.SE3, goal: pin.SE3) -> Vector:
 
 def _damped_step(jacobian: Vector, error: Vector, damping: float) -> Vector:
     """dq = J^T (J J^T + w I)^-1 e."""
-    gram = jacobian @ jacobian.T + damping * np.eye(6)
+    gram = jacobian @ jacobian.T + damping * np.eye(len(error))
     return np.asarray(jacobian.T @ np.linalg.solve(gram, error))
