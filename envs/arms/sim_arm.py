@@ -19,17 +19,18 @@ from numpy.typing import NDArray
 
 from understudy.envs.arms.arm import Command, Observation, Pose, Start
 from understudy.envs.arms.robot import RobotDescription
+from understudy.envs.arms.sim_dynamics import Dynamics
+from understudy.envs.arms.sim_looks import SimLooks
 from understudy.envs.arms.sim_motors import PHYSICS_HZ, MotorState, SimMotors
+from understudy.envs.arms.sim_physics import SimPhysics
 from understudy.envs.arms.sim_render import CAMERAS, SimRenderer, View, fastest_renderer
-from understudy.envs.arms.sim_scene import SPINNING_FRICTION, SimScene
-from understudy.envs.randomization import PARAMETERS
+from understudy.envs.arms.sim_scene import SimScene
+from understudy.envs.arms.sim_sensors import SensorState, SimSensors, Truth
+from understudy.envs.parameters import NOMINAL, PARAMETERS
 from understudy.envs.tasks.scene import SceneObject
 from understudy.errors import InputError, unknown_name
 
 Array = NDArray[Any]
-
-DAMPING = 0.04
-FINGER_FRICTION = 1.0
 
 
 class SimClock:
@@ -87,8 +88,8 @@ class SimState:
     clock: tuple[int, int]
     motors: MotorState
     physics: Mapping[str, float]
+    sensors: SensorState
     goals: Mapping[str, Array]
-    noise: dict[str, Any]
     stepped: bool
     view: View
 
@@ -129,10 +130,8 @@ class SimArm:
             self.close()
             raise
         self._stepped = False
-        self._physics = {name: parameter.nominal for name, parameter in PARAMETERS.items()}
         self._goals: Mapping[str, Array] = {}
-        self._noise = np.random.default_rng(0)
-        self._initial = pybullet.saveState(physicsClientId=self._client)
+        self._keep_initial()
 
     # -- the Arm interface
 
@@ -142,11 +141,11 @@ class SimArm:
 
     def observe(self) -> Observation:
         """Joints, gripper, objects, goals and cameras as they are now, with this episode's sensor noise."""
-        values = self._joint_values() | self._object_values() | dict(self._goals)
+        values, stamps = self.sensors.read(self._truth(self.clock.now_ns()))
+        others = dict(self._goals)
         for name, (width, height) in self._cameras.items():
-            values[f"image_{name}"] = self.render(name, width, height)
-        now = self.clock.now_ns()
-        return Observation(values, dict.fromkeys(values, now))
+            others[f"image_{name}"] = self.render(name, width, height)
+        return Observation(values | others, stamps | dict.fromkeys(others, self.clock.now_ns()))
 
     def send(self, command: Command) -> Command:
         """Take a new set point; it acts after this episode's action delay."""
@@ -159,7 +158,8 @@ class SimArm:
         width = command.gripper_position
         if width is not None and not np.isfinite(width):
             raise InputError(f"Command for {self._robot.name!r} must have a finite gripper opening in m, got {width}.")
-        self.motors.send(self.clock.now_ns(), Command(position, width))
+        now_ns = self.clock.now_ns()
+        self.motors.send(now_ns, Command(position, width), self.sensors.command_lateness_ns(now_ns))
         return command
 
     def hold(self) -> None:
@@ -172,12 +172,13 @@ class SimArm:
         self._stepped = False
         self.clock.restart_count()
         self._forget_contacts()
-        self._apply_physics(start.physics)
-        self._noise = np.random.default_rng(start.seed)
+        self._apply_physics(start.physics, start.seed)
         self._set_joints(start)
         for name, pose in start.objects.items():
             self.scene.place(name, pose, start.openings.get(name, 0.0))
         self._goals = {key: np.asarray(value, np.float64) for key, value in start.goals.items()}
+        if self.sensors.delayed:
+            self.sensors.remember(self._truth(self.clock.now_ns()))
         return self.observe()
 
     def close(self) -> None:
@@ -197,9 +198,9 @@ class SimArm:
             number,
             self.clock.save(),
             self.motors.state(),
-            self._physics,
+            self._applied,
+            self.sensors.state(),
             self._goals,
-            dict(self._noise.bit_generator.state),
             self._stepped,
             self.renderer.view,
         )
@@ -208,12 +209,12 @@ class SimArm:
 
     def restore(self, state: SimState) -> None:
         """Go back to a moment that this arm's `save` returned; its clock goes back too."""
-        self._apply_physics(state.physics)
+        self._apply_physics(state.physics, state.sensors.seed)
         pybullet.restoreState(state.number, physicsClientId=self._client)
         self.clock.restore(state.clock)
         self.motors.restore(state.motors)
         self._goals, self._stepped = state.goals, state.stepped
-        self._noise.bit_generator.state = state.noise
+        self.sensors.restore(state.sensors)
         self.renderer.set_view(state.view)
 
     def _forget_state(self, number: int) -> None:
@@ -223,8 +224,11 @@ class SimArm:
     def step_physics(self, now_ns: int) -> None:
         """One physics step; the clock calls it."""
         self.motors.drive(now_ns)
+        self.physics.resist()
         self._stepped = True
         pybullet.stepSimulation(physicsClientId=self._client)
+        if self.sensors.delayed:
+            self.sensors.remember(self._truth(now_ns + 1_000_000_000 // PHYSICS_HZ))
 
     def simulator_state(self) -> NDArray[np.float64]:
         """(D,) joint positions and velocities, finger positions, then each object's pose, velocity and opening."""
@@ -240,6 +244,10 @@ class SimArm:
 
     def render(self, camera: str = "front", width: int = 320, height: int = 240) -> NDArray[np.uint8]:
         """A picture (height, width, 3) from a camera in `CAMERAS`."""
+        groups = {"object": self.scene.bodies, "table": [self.scene.table], "arm": [self._body]}
+        view = self.looks.show(groups)
+        if view is not None:
+            self.renderer.set_view(view)
         return self.renderer.draw(camera, width, height)
 
     def _forget_contacts(self) -> None:
@@ -253,7 +261,6 @@ class SimArm:
 
     def _load(self) -> None:
         client = self._client
-        pybullet.setGravity(0.0, 0.0, -9.81, physicsClientId=client)
         pybullet.setTimeStep(1.0 / PHYSICS_HZ, physicsClientId=client)
         pybullet.setAdditionalSearchPath(pybullet_data.getDataPath(), physicsClientId=client)
         path = self._robot.urdf_path()
@@ -269,8 +276,19 @@ class SimArm:
         fingers = self._robot.gripper.joints if self._robot.gripper else {}
         self._fingers = [names[name] for name in fingers]
         self.motors = SimMotors(client, self._body, self._robot, self._joints, self._fingers)
-        self.scene = SimScene(client, self._objects)
-        self._apply_physics({})
+        dynamics = Dynamics(client)
+        self.physics = SimPhysics(client, self._body, self._joints, self._fingers, dynamics)
+        self.scene = SimScene(client, self._objects, dynamics)
+        self.looks = SimLooks(client)
+        ages = [self._robot.ros.joint_states.max_age_s, *(pose.max_age_s for pose in self._robot.ros.poses.values())]
+        longest_gap_s = min(ages) - 2 * self._robot.period_s
+        self.sensors = SimSensors(len(self._joints), round(longest_gap_s * 1e9))
+        if len(self._objects) > 1:
+            # Bullet's order of contacts, and so its sums, else follow what touched what in earlier episodes
+            pybullet.setPhysicsEngineParameter(deterministicOverlappingPairs=1, physicsClientId=client)
+        self._applied: Mapping[str, float] = {}
+        self._initial = -1
+        self._apply_physics({}, 0)
 
     def _joint_indices(self) -> dict[str, int]:
         """Name -> index of every joint that moves; their default motors are switched off."""
@@ -281,27 +299,34 @@ class SimArm:
                 movable[info[1].decode()] = index
         return movable
 
-    def _apply_physics(self, physics: Mapping[str, float]) -> None:
-        """Set every randomizable parameter: `physics` where it names one, nominal otherwise."""
+    def _apply_physics(self, physics: Mapping[str, float], seed: int) -> None:
+        """Set every parameter, `physics` where it names one, nominal otherwise; sensors and jitter begin anew."""
         for name in physics:
             if name not in PARAMETERS:
                 raise unknown_name("physical parameter", name, PARAMETERS)
-        self._physics = {name: physics.get(name, parameter.nominal) for name, parameter in PARAMETERS.items()}
-        sample, client = self._physics, self._client
-        self.scene.set_physics(sample)
-        friction = FINGER_FRICTION * sample["finger_friction_scale"]
-        for finger in self._fingers:
-            pybullet.changeDynamics(
-                self._body, finger, lateralFriction=friction, spinningFriction=SPINNING_FRICTION, physicsClientId=client
-            )
-        for joint in self._joints:
-            pybullet.changeDynamics(
-                self._body,
-                joint,
-                jointDamping=DAMPING * sample["joint_damping_scale"],
-                physicsClientId=client,
-            )
-        self.motors.set_physics(sample["motor_gain_scale"], sample["motor_strength_scale"], sample["action_delay_s"])
+        sample = {**NOMINAL, **physics}
+        self.sensors.begin(self.clock.now_ns(), int(physics.get("noise_seed", seed)), sample)
+        sample["noise_seed"] = 0.0
+        if sample == self._applied:
+            return
+        self._applied = sample
+        self.physics.apply(sample)
+        self.looks.want(sample)
+        self.motors.set_physics(
+            sample["motor_gain_scale"],
+            sample["motor_strength_scale"],
+            sample["action_delay_s"],
+            sample["gripper_strength_scale"],
+        )
+        if self.scene.set_physics(sample):
+            self.looks.forget()
+            self._keep_initial()
+
+    def _keep_initial(self) -> None:
+        """Keep the state as it is, with nothing touching, for `_forget_contacts`."""
+        if self._initial >= 0:
+            pybullet.removeState(self._initial, physicsClientId=self._client)
+        self._initial = pybullet.saveState(physicsClientId=self._client)
 
     def _set_joints(self, start: Start) -> None:
         position = np.asarray(start.joint_position, np.float64)
@@ -317,33 +342,25 @@ class SimArm:
     def _states(self, joints: list[int]) -> Any:
         return pybullet.getJointStates(self._body, joints, physicsClientId=self._client) if joints else ()
 
-    def _joint_values(self) -> dict[str, Array]:
+    def _truth(self, now_ns: int) -> Truth:
         states = self._states(self._joints)
-        position = np.array([state[0] for state in states])
-        if self._physics["joint_noise_rad"] > 0:
-            position = position + self._noise.normal(0.0, self._physics["joint_noise_rad"], len(position))
-        values: dict[str, Array] = {
-            "joint_position": position,
+        joints: dict[str, Array] = {
+            "joint_position": np.array([state[0] for state in states]),
             "joint_velocity": np.array([state[1] for state in states]),
             # until the first step PyBullet still tells the effort of the episode before
             "joint_effort": np.array([state[3] for state in states]) if self._stepped else np.zeros(len(states)),
         }
         if self._fingers:
             fingers = np.array([state[0] for state in self._states(self._fingers)])
-            values["gripper_position"] = np.array([self._robot.gripper_width(fingers)])
-        return values
-
-    def _object_values(self) -> dict[str, Array]:
-        values: dict[str, Array] = {}
-        bias = np.array([self._physics["position_bias_x_m"], self._physics["position_bias_y_m"], 0.0])
+            joints["gripper_position"] = np.array([self._robot.gripper_width(fingers)])
+        objects: dict[str, Array] = {}
         for name, thing in self._objects.items():
-            pose = self.object_pose(name)
-            noise = self._noise.normal(0.0, self._physics["position_noise_m"], 3)
-            values[f"{name}_position"] = pose.position + bias + noise
-            values[f"{name}_quaternion"] = pose.quaternion
+            pose = self.scene.pose(name)
+            objects[f"{name}_position"] = pose.position
+            objects[f"{name}_quaternion"] = pose.quaternion
             if thing.slide is not None:
-                values[f"{name}_opening"] = np.array([self.scene.opening(name)])
-        return values
+                objects[f"{name}_opening"] = np.array([self.scene.opening(name)])
+        return Truth(now_ns, joints, objects)
 
 
 def _camera(robot: RobotDescription, name: str) -> tuple[int, int]:

@@ -83,8 +83,9 @@ class SimMotors:
         self.set_physics(1.0, 1.0, 0.0)
         self.stand(robot.home, self.open_width)
 
-    def set_physics(self, gain_scale: float, strength_scale: float, delay_s: float) -> None:
-        """This episode's motors: position gain and effort limit against nominal, and the delay of commands, s."""
+    def set_physics(self, gain_scale: float, strength_scale: float, delay_s: float, gripper_scale: float = 1.0) -> None:
+        """This episode's motors: gain, effort limit and gripper force against nominal, and the delay of commands, s."""
+        self._gripper_scale = gripper_scale
         self._gains = [POSITION_GAIN * gain_scale] * len(self._joints)
         self._forces = (self._efforts * strength_scale).tolist()
         self._delay_ns = round(delay_s * 1e9)
@@ -97,9 +98,10 @@ class SimMotors:
         self._width = self._width_target = width
         self._width_applied = float("nan")
 
-    def send(self, now_ns: int, command: Command) -> None:
-        """Take a command; it acts after the episode's delay."""
-        self._waiting.append((now_ns + self._delay_ns, command))
+    def send(self, now_ns: int, command: Command, late_ns: int = 0) -> None:
+        """Take a command; it acts after the episode's delay and `late_ns`, and never before the one before it."""
+        due_ns = now_ns + self._delay_ns + late_ns
+        self._waiting.append((max(due_ns, self._waiting[-1][0]) if self._waiting else due_ns, command))
 
     def hold(self, now_ns: int, position: Vector) -> None:
         """Forget the commands that wait and make `position` (J,) rad the set point at once."""
@@ -113,7 +115,7 @@ class SimMotors:
             self._begin(now_ns, self._waiting.popleft()[1])
         self._drive_joints(now_ns)
         if self._robot.gripper is not None:
-            self._drive_gripper(self._robot.gripper.speed / PHYSICS_HZ, self._robot.gripper.force)
+            self._drive_gripper(self._robot.gripper.speed / PHYSICS_HZ, self._robot.gripper.force * self._gripper_scale)
 
     def state(self) -> MotorState:
         """What `restore` needs to go on exactly as from here."""

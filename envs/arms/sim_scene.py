@@ -6,6 +6,7 @@ body. Owns bodies, not time: `sim_arm.py` steps.
 
 from __future__ import annotations
 
+import dataclasses
 import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -20,7 +21,9 @@ from numpy.typing import NDArray
 
 from understudy.envs.arms.arm import Pose
 from understudy.envs.arms.rotations import quaternion_to_matrix
-from understudy.envs.tasks.scene import SceneObject, Shape, box
+from understudy.envs.arms.sim_dynamics import Dynamics
+from understudy.envs.parameters import NOMINAL
+from understudy.envs.tasks.scene import SceneObject, Shape, Triple, box
 from understudy.errors import unknown_name
 
 Array = NDArray[Any]
@@ -50,16 +53,21 @@ class _Body:
 class SimScene:
     """The table and the objects of one PyBullet client."""
 
-    def __init__(self, client: int, objects: Mapping[str, SceneObject]) -> None:
+    def __init__(self, client: int, objects: Mapping[str, SceneObject], dynamics: Dynamics | None = None) -> None:
+        """Args:
+        client: PyBullet's connection.
+        objects: name -> what it is, at its nominal size.
+        dynamics: shared with the arm, or None for its own.
+        """
         self._client = client
         self.objects = dict(objects)
+        self._dynamics = dynamics or Dynamics(client)
         self.table = _load(client, "table", TABLE, TABLE_CENTRE_M)
-        self._bodies = {
-            name: _Body(thing, _load(client, name, thing, (0.5, 0.1 * index, thing.shapes[0].half_extents[2])))
-            for index, (name, thing) in enumerate(self.objects.items())
-        }
-        pybullet.changeDynamics(self.table, -1, lateralFriction=TABLE.friction, physicsClientId=client)
-        self.set_physics({})
+        # Bullet multiplies the two of a contact: so the bounce off the table is the object's own
+        self._dynamics.set(self.table, -1, restitution=1.0)
+        self._size_scale = 1.0
+        self._bodies = self._load_objects()
+        self.set_physics(NOMINAL)
 
     def body(self, name: str) -> int:
         """PyBullet's number of an object.
@@ -108,21 +116,64 @@ class SimScene:
                 parts += [*self._pose(body), np.array(state[6]), np.array(state[7]), np.array([self.opening(name)])]
         return parts
 
-    def set_physics(self, sample: Mapping[str, float]) -> None:
-        """Masses and frictions of this episode; what is not named is nominal."""
+    @property
+    def bodies(self) -> list[int]:
+        """PyBullet's numbers of the objects."""
+        return [body.number for body in self._bodies.values()]
+
+    def set_physics(self, sample: Mapping[str, float]) -> bool:
+        """Sizes, masses, frictions of this episode; `sample` names every parameter. True: objects were made anew."""
+        rebuilt = self._resize(sample["object_size_scale"])
         for body in self._bodies.values():
-            thing = body.thing
-            if thing.mass > 0:
-                mass = thing.mass * sample.get("object_mass_scale", 1.0)
-                pybullet.changeDynamics(body.number, body.link, mass=mass, physicsClientId=self._client)
-            for link in range(-1, pybullet.getNumJoints(body.number, physicsClientId=self._client)):
-                pybullet.changeDynamics(
+            self._set_mass(body, sample["object_mass_scale"], sample["object_inertia_scale"])
+            for link in (-1,) if body.thing.slide is None else (-1, _SLIDER):
+                self._dynamics.set(
                     body.number,
                     link,
-                    lateralFriction=thing.friction * sample.get("object_friction_scale", 1.0),
-                    spinningFriction=SPINNING_FRICTION,
-                    physicsClientId=self._client,
+                    lateralFriction=body.thing.friction * sample["object_friction_scale"],
+                    spinningFriction=SPINNING_FRICTION * sample["object_spinning_friction_scale"],
+                    rollingFriction=sample["object_rolling_friction"],
+                    restitution=sample["object_restitution"],
+                    linearDamping=sample["object_linear_damping"],
+                    angularDamping=sample["object_angular_damping"],
                 )
+        self._dynamics.set(
+            self.table,
+            -1,
+            lateralFriction=TABLE.friction * sample["table_friction_scale"],
+            rollingFriction=sample["table_rolling_friction"],
+            spinningFriction=sample["table_spinning_friction"],
+        )
+        return rebuilt
+
+    def _set_mass(self, body: _Body, mass_scale: float, inertia_scale: float) -> None:
+        if body.thing.mass == 0:
+            return
+        mass = body.thing.mass * mass_scale
+        self._dynamics.set_mass(body.number, body.link, mass)
+        if inertia_scale != 1.0:
+            x, y, z = self._dynamics.inertia(body.number, body.link)
+            scaled = (x * inertia_scale, y * inertia_scale, z * inertia_scale)
+            self._dynamics.set_mass(body.number, body.link, mass, scaled)
+
+    def _resize(self, scale: float) -> bool:
+        """Make the objects anew where their size differs: all of them, the last first, so that their order stays."""
+        if scale == self._size_scale or not any(_loose(thing) for thing in self.objects.values()):
+            return False
+        for body in reversed(self._bodies.values()):
+            pybullet.removeBody(body.number, physicsClientId=self._client)
+            self._dynamics.forget(body.number)
+        self._size_scale = scale
+        self._bodies = self._load_objects()
+        return True
+
+    def _load_objects(self) -> dict[str, _Body]:
+        bodies = {}
+        for index, (name, thing) in enumerate(self.objects.items()):
+            made = _scaled(thing, self._size_scale) if _loose(thing) else thing
+            place = (0.5, 0.1 * index, made.shapes[0].half_extents[2])
+            bodies[name] = _Body(made, _load(self._client, name, made, place))
+        return bodies
 
     def _pose(self, body: _Body) -> tuple[Array, Array]:
         if body.thing.slide is None:
@@ -134,6 +185,25 @@ class SimScene:
             )
             place = state[4], state[5]
         return np.array(place[0]), np.array(place[1])
+
+
+def _loose(thing: SceneObject) -> bool:
+    return thing.mass > 0 and thing.slide is None
+
+
+def _scaled(thing: SceneObject, scale: float) -> SceneObject:
+    """The same thing, larger or smaller; its mass stays."""
+    if scale == 1.0:
+        return thing
+
+    def times(triple: Triple) -> Triple:
+        return triple[0] * scale, triple[1] * scale, triple[2] * scale
+
+    shapes = [
+        dataclasses.replace(shape, half_extents=times(shape.half_extents), offset=times(shape.offset))
+        for shape in thing.shapes
+    ]
+    return dataclasses.replace(thing, shapes=tuple(shapes))
 
 
 def object_urdf(name: str, thing: SceneObject) -> str:
