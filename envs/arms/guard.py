@@ -1,8 +1,9 @@
 """The Guard: limits around any arm. Teleoperation, evaluation on hardware and deployment all command through it.
 
 What it promises of the set points it sends, one a control period: joint positions inside their limits; their first,
-second and third differences inside the velocity, acceleration and jerk limits; the tool inside the workspace box; and
-that stopping from any of them stays inside all of these. Smooth limiting is ruckig's.
+second and third differences inside the velocity, acceleration and jerk limits; the tool inside the workspace box; the
+torques of the motion, at the set points and half way between them, inside the effort limits (where the URDF has
+masses); and that stopping from any of them stays inside all of these. Smooth limiting is ruckig's.
 
 How: each period ruckig plans the fastest limited motion, to the target at rest or, for a command that carries a
 velocity (a step), to that velocity. The Guard accepts the state one period along it only if a stop planned from there
@@ -14,15 +15,16 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import ruckig
 from numpy.typing import NDArray
 
 from understudy.envs.arms.arm import Arm, Command, Observation, Start
+from understudy.envs.arms.dynamics import Dynamics
 from understudy.envs.arms.kinematics import Kinematics
 from understudy.envs.arms.robot import RobotDescription
 from understudy.errors import ArmFault, InputError
@@ -33,6 +35,8 @@ FIRST_JUMP_RAD = 0.35
 """The first command of an episode may ask for no more than this, on any joint, from where the arm stands."""
 SKIN_M = 0.001
 """The box is kept this much smaller inside, so that what lies between two set points stays in it too."""
+EFFORT_SHARE = 0.98
+"""Efforts are kept to this share of their limits, so that what lies between two samples stays inside too."""
 ROUNDING_RAD = 1e-9
 CHANGED_RAD = 5e-3
 """A set point further than this from what was asked counts as changed."""
@@ -45,13 +49,17 @@ class Guard:
         self.inner = arm
         self.clock = arm.clock
         self.counts: Counter[str] = Counter()
-        """joint_position, motion (velocity, acceleration or jerk), workspace, gripper, not_finite -> set points."""
+        """joint_position, motion (velocity, acceleration, jerk), workspace, effort, gripper, not_finite -> times."""
         robot = arm.describe()
         self._robot = robot
         self._kinematics = kinematics or Kinematics(robot)
+        self._dynamics = Dynamics(robot)
+        self.limits_effort = self._dynamics.known
+        """False: the URDF has no masses, so efforts are left to the arm's own controller."""
+        self._effort = EFFORT_SHARE * robot.joint_array("effort")
         self._lower, self._upper = robot.joint_array("lower"), robot.joint_array("upper")
-        self._low = np.array(robot.workspace.low) + SKIN_M
-        self._high = np.array(robot.workspace.high) - SKIN_M
+        self._low = [low + SKIN_M for low in robot.workspace.low]
+        self._high = [high - SKIN_M for high in robot.workspace.high]
         self._speed = robot.joint_array("velocity")
         self._motion = _LimitedMotion(robot)
         self._width: float | None = None
@@ -122,8 +130,8 @@ class Guard:
         if plan is None:
             self.counts["motion"] += 1
             self._motion.brake()
-        elif not self._stays_inside(plan):
-            self.counts["workspace"] += 1
+        elif (passed := self._passed_limit(plan)) is not None:
+            self.counts[passed] += 1
             self._motion.brake()
         else:
             self._motion.accept(plan)
@@ -213,20 +221,31 @@ class Guard:
         self._width = width
         return width
 
-    def _stays_inside(self, plan: _Plan) -> bool:
-        """Whether a plan's next set point, and the stop from there, stay inside joint limits and workspace.
+    def _passed_limit(self, plan: _Plan) -> str | None:
+        """The limit that a plan's next set point, or the stop from there, would pass: workspace or effort; None: none.
 
-        A tool that is already outside the box (the arm was found there) may move as long as it gets no further out.
+        An arm found outside (the tool out of the box, a joint that already needs more than its effort) may move as long
+        as it gets no further out.
         """
-        if np.any(plan.lowest < self._lower - ROUNDING_RAD) or np.any(plan.highest > self._upper + ROUNDING_RAD):
-            return False
-        allowed = max(self._outside(self._motion.position), SKIN_M / 2) + 1e-9
-        return all(self._outside(state.position) <= allowed for state in reversed(plan.states))
+        if not plan.within(self._lower, self._upper):
+            return "workspace"
+        here = self._motion.state
+        allowed = max(self._outside(here.position), SKIN_M / 2) + 1e-9
+        if any(self._outside(state.position) > allowed for state in reversed(plan.states)):
+            return "workspace"
+        if self.limits_effort:
+            most = np.maximum(self._effort, np.abs(self._torque(here)) + 1e-9)
+            if any((np.abs(self._torque(state)) > most).any() for state in plan.samples):
+                return "effort"
+        return None
+
+    def _torque(self, state: _State) -> Vector:
+        return self._dynamics.torque(state.position, state.velocity, state.acceleration)
 
     def _outside(self, joints: Vector) -> float:
         """How far the tool is outside the workspace box, m; 0 inside."""
-        tool = self._kinematics.tool_position(joints)
-        return float(np.max(np.maximum(np.maximum(self._low - tool, tool - self._high), 0.0)))
+        tool = self._kinematics.tool_position(joints).tolist()
+        return max(0.0, *(max(low - x, x - high) for low, x, high in zip(self._low, tool, self._high, strict=True)))
 
 
 _SYNCHRONIZATIONS = (ruckig.Synchronization.Phase, ruckig.Synchronization.No)
@@ -236,8 +255,7 @@ _STILL = 1e-9
 """Rounding: speeds (rad/s) and accelerations (rad/s^2) below this are zero."""
 
 
-@dataclass(frozen=True)
-class _State:
+class _State(NamedTuple):
     """Position, velocity and acceleration of the joints, each (J,)."""
 
     position: Vector
@@ -245,14 +263,27 @@ class _State:
     acceleration: Vector
 
 
-@dataclass(frozen=True)
-class _Plan:
+class _Plan(NamedTuple):
     """The next state and then, one period apart, the states of a stop from there; the last one is at rest."""
 
     states: tuple[_State, ...]
-    lowest: Vector
-    highest: Vector
-    """(J,) the joints' extremes over all of it, also between the states."""
+    between: tuple[_State, ...]
+    """Half a period before each of `states`."""
+    extremes: Sequence[ruckig.Bound]
+    """The joints' extremes over all of the stop, also between the states."""
+
+    @property
+    def samples(self) -> Iterator[_State]:
+        """Every state here, those most often in the way first: where the motion speeds up, then where it stops."""
+        yield from self.between
+        yield from self.states
+
+    def within(self, lower: Vector, upper: Vector) -> bool:
+        """Whether the joints stay between their limits (J,), rad."""
+        return all(
+            low - ROUNDING_RAD <= one.min and one.max <= high + ROUNDING_RAD
+            for low, one, high in zip(lower, self.extremes, upper, strict=True)
+        )
 
 
 @dataclass(frozen=True)
@@ -318,15 +349,14 @@ class _LimitedMotion:
             self._input.control_interface = ruckig.ControlInterface.Velocity
         if not self._calculate(self.state, velocity):
             return None
-        following = self._at(self._period_s)
+        between, following = self._at(0.5 * self._period_s), self._at(self._period_s)
         self._input.control_interface = ruckig.ControlInterface.Velocity
         if not self._calculate(following, np.zeros_like(target)):
             return None
         periods = math.ceil(self._trajectory.duration / self._period_s)
-        stop = (self._at(self._period_s * (index + 1)) for index in range(periods))
-        extremes = self._trajectory.position_extrema
-        lowest, highest = (np.array([getattr(one, end) for one in extremes]) for end in ("min", "max"))
-        return _Plan((following, *stop), lowest, highest)
+        stop = [self._at(self._period_s * (index + 1)) for index in range(periods)]
+        halves = [self._at(self._period_s * (index + 0.5)) for index in range(periods)]
+        return _Plan((following, *stop), (between, *halves), self._trajectory.position_extrema)
 
     def _calculate(self, state: _State, velocity: Vector) -> bool:
         self._input.target_velocity = velocity.tolist()
@@ -343,11 +373,7 @@ class _LimitedMotion:
         return False
 
     def _at(self, time_s: float) -> _State:
-        position, velocity, acceleration = self._trajectory.at_time(time_s)
-        return _State(np.array(position), _snap(velocity), _snap(acceleration))
-
-
-def _snap(values: Sequence[float]) -> Vector:
-    array = np.array(values)
-    array[np.abs(array) < _STILL] = 0.0
-    return array
+        state = np.array(self._trajectory.at_time(time_s))
+        rates = state[1:]
+        rates[np.abs(rates) < _STILL] = 0.0
+        return _State(*state)

@@ -31,20 +31,15 @@ class Kinematics:
         Raises:
             InputError: the URDF cannot be read, or lacks the tool frame.
         """
-        path = robot.kinematics_path()
-        try:
-            full = pin.buildModelFromUrdf(str(path))
-        except (ValueError, RuntimeError) as error:
-            raise InputError(f"URDF {path} cannot be read: {error}") from error
-        listed = set(robot.joint_names)
-        locked = [index for index in range(1, full.njoints) if full.names[index] not in listed]
-        self._model = pin.buildReducedModel(full, locked, pin.neutral(full))
+        self._model = reduced_model(robot)
         self._data = self._model.createData()
         self._frame = self._model.getFrameId(robot.tool_frame)
         joints = [self._model.joints[self._model.getJointId(name)] for name in robot.joint_names]
         self._columns = np.array([joint.idx_v for joint in joints])
         self._order = np.array([joint.idx_q for joint in joints])
         self._endless = np.array([joint.nq == 2 for joint in joints])
+        self._direct = not np.any(self._endless) and np.array_equal(self._order, np.arange(len(joints)))
+        """Pinocchio's numbers are the robot's, in the same order."""
         self._range = robot.joint_array("lower"), robot.joint_array("upper")
         self._held = slice(0, 6 if len(joints) >= FULL_POSE_JOINTS else 3)
         """The rows of a pose error that joints are solved for."""
@@ -109,15 +104,33 @@ class Kinematics:
             jacobian = np.where(blocked, 0.0, jacobian)
 
     def _placement(self, joint_position: Vector) -> pin.SE3:
-        pin.framesForwardKinematics(self._model, self._data, self._to_model(joint_position))
-        return self._data.oMf[self._frame]
+        pin.forwardKinematics(self._model, self._data, self._to_model(joint_position))
+        return pin.updateFramePlacement(self._model, self._data, self._frame)
 
     def _to_model(self, joint_position: Vector) -> Vector:
+        if self._direct:
+            return np.asarray(joint_position, np.float64)
         model = np.empty(self._model.nq)
         model[self._order] = np.where(self._endless, np.cos(joint_position), joint_position)
         # Pinocchio keeps a continuous joint as the cosine and the sine of its angle
         model[self._order[self._endless] + 1] = np.sin(np.asarray(joint_position)[self._endless])
         return model
+
+
+def reduced_model(robot: RobotDescription) -> pin.Model:
+    """Pinocchio's model of a robot with every joint locked that its file does not list.
+
+    Raises:
+        InputError: the URDF cannot be read.
+    """
+    path = robot.kinematics_path()
+    try:
+        full = pin.buildModelFromUrdf(str(path))
+    except (ValueError, RuntimeError) as error:
+        raise InputError(f"URDF {path} cannot be read: {error}") from error
+    listed = set(robot.joint_names)
+    locked = [index for index in range(1, full.njoints) if full.names[index] not in listed]
+    return pin.buildReducedModel(full, locked, pin.neutral(full))
 
 
 def _pose_error(current: pin.SE3, goal: pin.SE3) -> Vector:

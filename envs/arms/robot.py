@@ -158,6 +158,8 @@ class RobotDescription(_Strict):
     gripper: GripperDescription | None = None
     rate_hz: Annotated[float, Field(ge=1, le=1000)] = 20.0
     """Control rate: one command a period."""
+    payload_kg: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 0.0
+    """The heaviest thing the tool carries; the Guard keeps efforts within limits with it in hand."""
     workspace: WorkspaceDescription
     ros: RosDescription = RosDescription()
     folder: Path = ROBOTS
