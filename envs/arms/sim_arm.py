@@ -210,12 +210,21 @@ class SimArm:
     def restore(self, state: SimState) -> None:
         """Go back to a moment that this arm's `save` returned; its clock goes back too."""
         self._apply_physics(state.physics, state.sensors.seed)
-        pybullet.restoreState(state.number, physicsClientId=self._client)
+        self._go_to(state.number)
         self.clock.restore(state.clock)
         self.motors.restore(state.motors)
         self._goals, self._stepped = state.goals, state.stepped
         self.sensors.restore(state.sensors)
         self.renderer.set_view(state.view)
+
+    def _go_to(self, number: int) -> None:
+        """Restore a saved state with its contacts: PyBullet restores those only of pairs that touch when it does so."""
+        client = self._client
+        pybullet.restoreState(number, physicsClientId=client)
+        self.scene.put_aside()
+        for _ in range(2):
+            pybullet.performCollisionDetection(physicsClientId=client)
+            pybullet.restoreState(number, physicsClientId=client)
 
     def _forget_state(self, number: int) -> None:
         if not self._closed:
@@ -262,6 +271,8 @@ class SimArm:
     def _load(self) -> None:
         client = self._client
         pybullet.setTimeStep(1.0 / PHYSICS_HZ, physicsClientId=client)
+        # contacts are solved in an order that does not depend on when they began: a moment can be gone back to exactly
+        pybullet.setPhysicsEngineParameter(deterministicOverlappingPairs=1, physicsClientId=client)
         pybullet.setAdditionalSearchPath(pybullet_data.getDataPath(), physicsClientId=client)
         path = self._robot.urdf_path()
         try:
