@@ -55,6 +55,8 @@ def key_unit(key: str) -> str:
             return "m, base frame"
         if key.endswith("_quaternion"):
             return "xyzw, base frame"
+        if key.endswith("_opening"):
+            return "m (how far open)"
     raise unknown_name(
         "observation key",
         key,

@@ -31,8 +31,13 @@ class Expert(Protocol):
 
 
 _EXPERTS: Mapping[str, tuple[str, str]] = {
+    "drawer": ("drawer", "DrawerExpert"),
+    "insert": ("insert", "InsertExpert"),
     "lift": ("lift", "LiftExpert"),
+    "pick_place": ("pick_place", "PickPlaceExpert"),
+    "push": ("push", "PushExpert"),
     "reach": ("reach", "ReachExpert"),
+    "stack": ("stack", "StackExpert"),
 }
 """Task -> the expert's file in this folder, and its class there: made with (robot, style, generator)."""
 

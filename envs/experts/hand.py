@@ -60,8 +60,12 @@ class Hand:
         self._pause_left = 0
         self._noise = np.zeros(3)
 
-    def towards(self, offset: Vector) -> Vector:
-        """A step (3,) in m along `offset`, the way that is left."""
+    def towards(self, offset: Vector, care: float = 1.0) -> Vector:
+        """A step (3,) in m along `offset`, the way that is left.
+
+        `care` below 1 slows the hand down and steadies it: a hand's noise grows with its effort (Harris and Wolpert
+        1998).
+        """
         style = self.style
         if self._pause_left > 0:
             self._pause_left -= 1
@@ -69,10 +73,10 @@ class Hand:
         if style.pause_chance and self._rng.random() < style.pause_chance:
             self._pause_left = style.pause_ticks
         step = style.gain * offset
-        step = step * min(1.0, style.max_speed_m / max(float(np.linalg.norm(step)), 1e-9))
+        step = step * min(1.0, care * style.max_speed_m / max(float(np.linalg.norm(step)), 1e-9))
         # an Ornstein-Uhlenbeck walk: hand noise is slow, not white
         self._noise = 0.8 * self._noise + self._rng.normal(0.0, style.tremor_m, 3)
-        return step + self._noise
+        return step + care * self._noise
 
     @property
     def pausing(self) -> bool:

@@ -123,6 +123,7 @@ def test_keys_have_units():
     assert key_unit("joint_position") == "rad"
     assert key_unit("object_position") == key_unit("goal_position") == "m, base frame"
     assert key_unit("object_quaternion") == "xyzw, base frame"
+    assert key_unit("object_opening") == "m (how far open)"
     assert key_unit("image_wrist").startswith("uint8")
     assert is_image("image_front")
     assert not any(map(is_image, KEY_UNITS))

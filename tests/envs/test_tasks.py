@@ -141,7 +141,7 @@ def test_a_new_episode_forgets_the_success_of_the_last():
 
 
 def test_unknown_tasks_and_missing_grippers_are_refused():
-    with pytest.raises(InputError, match=r"Unknown task 'lfit': did you mean 'lift'\? Known tasks: lift, reach"):
+    with pytest.raises(InputError, match=r"Unknown task 'lfit': did you mean 'lift'\? Known tasks: drawer, insert, lift, pick_place, push, reach, stack"):
         make_task("lfit")
     with pytest.raises(InputError, match="has no gripper"):
         make_task("lift").start(load_robot("kuka_iiwa"), np.random.default_rng(0))
