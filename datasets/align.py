@@ -39,6 +39,7 @@ class Assembler:
         self.keys = keys
         self.max_age_s = {key: max_age_s.get(key, default_max_age_s) for key in keys}
 
+    @np.errstate(over="ignore")  # what is too large becomes infinite, and is refused
     def assemble(self, values: Mapping[str, NDArray[Any]], stamps_ns: Mapping[str, int], tick_ns: int) -> Aligned:
         """The observation at `tick_ns`. A sample stamped after the tick has age 0.
 
@@ -58,9 +59,8 @@ class Assembler:
                 )
             value = np.asarray(values[key])
             if not is_image(key):
-                with np.errstate(over="ignore"):  # what is too large becomes infinite, and is refused
-                    value = value.astype(np.float32)
-                if not np.all(np.isfinite(value)):
+                value = value.astype(np.float32)
+                if not np.isfinite(value).all():
                     raise StaleObservation(f"{key!r} has a value that is not finite: {value.tolist()}.")
             taken[key] = value
             ages[key] = age

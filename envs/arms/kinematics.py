@@ -21,6 +21,8 @@ MOST_EXTRA_DAMPING = 1e4
 FULL_POSE_JOINTS = 6
 """An arm with fewer joints cannot choose how its tool is turned; it is solved for the position alone."""
 
+KEPT_POSES = 8
+
 
 class Kinematics:
     """Where the tool is for given joints, and which joints bring it somewhere."""
@@ -40,14 +42,26 @@ class Kinematics:
         self._endless = np.array([joint.nq == 2 for joint in joints])
         self._direct = not np.any(self._endless) and np.array_equal(self._order, np.arange(len(joints)))
         """Pinocchio's numbers are the robot's, in the same order."""
+        self._poses: dict[bytes, Pose] = {}
         self._range = robot.joint_array("lower"), robot.joint_array("upper")
         self._held = slice(0, 6 if len(joints) >= FULL_POSE_JOINTS else 3)
         """The rows of a pose error that joints are solved for."""
 
     def tool_pose(self, joint_position: Vector) -> Pose:
-        """Pose of the tool frame for joints (J,) in rad."""
-        placement = self._placement(joint_position)
-        return Pose(placement.translation.copy(), pin.Quaternion(placement.rotation).coeffs().copy())
+        """Pose of the tool frame for joints (J,) in rad; its arrays are read-only.
+
+        A control tick asks for the pose of a set point or of a reading again and again: the last ones are kept.
+        """
+        asked = np.asarray(joint_position, np.float64).tobytes()
+        pose = self._poses.get(asked)
+        if pose is None:
+            placement = self._placement(joint_position)
+            pose = Pose(placement.translation.copy(), pin.Quaternion(placement.rotation).coeffs().copy())
+            pose.position.flags.writeable = pose.quaternion.flags.writeable = False
+            if len(self._poses) >= KEPT_POSES:
+                del self._poses[next(iter(self._poses))]
+            self._poses[asked] = pose
+        return pose
 
     def tool_position(self, joint_position: Vector) -> Vector:
         """Position (3,) of the tool frame in m: `tool_pose` without the rotation."""
