@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from dataclasses import dataclass
 from typing import Any, Literal, cast
 
@@ -16,6 +15,7 @@ from understudy.datasets.schema import is_image
 from understudy.envs.arms.arm import Arm, Start
 from understudy.envs.control import Control, ControlState
 from understudy.envs.randomization import Randomizer
+from understudy.envs.randomized_start import randomized_start
 from understudy.envs.tasks.task import Score, Task, Verdict
 from understudy.envs.window import Window
 from understudy.errors import InputError, unknown_name
@@ -130,7 +130,7 @@ class ArmEnv(gymnasium.Env[Observations, NDArray[np.float32]]):
         start = self.task.start(self.control.robot, rng)
         if self.randomization is None:
             return start
-        return dataclasses.replace(start, physics=self.randomization.sample(rng), seed=int(rng.integers(2**31)))
+        return randomized_start(start, self.task.objects, self.randomization, rng)
 
     def step(self, action: NDArray[np.float32]) -> tuple[Observations, float, bool, bool, dict[str, Any]]:
         """One control period with an action (A,) in [-1, 1]."""

@@ -233,7 +233,6 @@ class SimArm:
     def step_physics(self, now_ns: int) -> None:
         """One physics step; the clock calls it."""
         self.motors.drive(now_ns)
-        self.physics.resist()
         self._stepped = True
         pybullet.stepSimulation(physicsClientId=self._client)
         if self.sensors.delayed:

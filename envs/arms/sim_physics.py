@@ -1,6 +1,6 @@
 """An episode's physics of the simulated arm and its world: masses, frictions, damping, gravity.
 
-Owns what is set once an episode, and joint friction, which is a torque of each physics step. Objects and table are
+Owns what is set once an episode. Objects and table are
 `sim_scene.py`'s, motors `sim_motors.py`'s, readings `sim_sensors.py`'s, looks `sim_looks.py`'s.
 """
 
@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-import numpy as np
 import pybullet
 
 from understudy.envs.arms.sim_dynamics import Dynamics
@@ -16,8 +15,8 @@ from understudy.envs.arms.sim_scene import SPINNING_FRICTION
 
 DAMPING = 0.04
 FINGER_FRICTION = 1.0
-STICK_RAD_S = 0.02
-"""Coulomb friction is smoothed below this joint speed: torque = -f tanh(v / STICK_RAD_S)."""
+NO_RATIO = 1e-9
+"""PyBullet takes a ratio of 0 for one that was not given."""
 
 
 class SimPhysics:
@@ -40,6 +39,7 @@ class SimPhysics:
         self._gravity: float | None = None
         self._scales: tuple[float, float] = (1.0, 1.0)
         self._friction_nm = 0.0
+        self._brakes: list[int] = []
 
     def apply(self, sample: Mapping[str, float]) -> None:
         """Set everything for an episode; `sample` names every parameter."""
@@ -57,21 +57,36 @@ class SimPhysics:
             )
         for joint in self._joints:
             self._dynamics.set(self._body, joint, jointDamping=DAMPING * sample["joint_damping_scale"])
-        self._friction_nm = sample["joint_friction_nm"]
+        self._apply_friction(sample["joint_friction_nm"])
 
-    def resist(self) -> None:
-        """Joint friction of the physics step that comes: a torque against each joint's motion."""
-        if self._friction_nm == 0.0:
+    def _apply_friction(self, friction_nm: float) -> None:
+        """Coulomb friction: a constraint per joint that wants it to stand still and has no more than this to say.
+
+        PyBullet gives a joint one motor, which is the arm's, and a torque against the motion would reverse a light
+        joint within a step; a gear to another joint, of next to no ratio, is solved together with the motor.
+        """
+        if friction_nm == self._friction_nm:
             return
-        states = pybullet.getJointStates(self._body, self._joints, physicsClientId=self._client)
-        torques = -self._friction_nm * np.tanh(np.array([state[1] for state in states]) / STICK_RAD_S)
-        pybullet.setJointMotorControlArray(
+        self._friction_nm = friction_nm
+        for brake in self._brakes:
+            pybullet.removeConstraint(brake, physicsClientId=self._client)
+        self._brakes = [self._brake(joint, friction_nm) for joint in self._joints] if friction_nm > 0 else []
+
+    def _brake(self, joint: int, friction_nm: float) -> int:
+        other = next(one for one in self._joints if one != joint)
+        brake = pybullet.createConstraint(
             self._body,
-            self._joints,
-            pybullet.TORQUE_CONTROL,
-            forces=torques.tolist(),
+            joint,
+            self._body,
+            other,
+            jointType=pybullet.JOINT_GEAR,
+            jointAxis=(1.0, 0.0, 0.0),
+            parentFramePosition=(0.0, 0.0, 0.0),
+            childFramePosition=(0.0, 0.0, 0.0),
             physicsClientId=self._client,
         )
+        pybullet.changeConstraint(brake, gearRatio=NO_RATIO, maxForce=friction_nm, physicsClientId=self._client)
+        return int(brake)
 
     def _apply_links(self, mass_scale: float, inertia_scale: float) -> None:
         if (mass_scale, inertia_scale) == self._scales:

@@ -64,6 +64,23 @@ def test_what_was_sent_brings_the_tool_back(lifts: list[Episode], sender: Replay
         assert played.success_replayed is True
 
 
+def test_randomized_episodes_come_back_with_their_noise(tmp_path: Path, again: Replayer) -> None:
+    """The seed of noise, jitter and dropped readings was not kept once: such episodes could not be played again."""
+    file, folder = tmp_path / "my.yaml", tmp_path / "lift"
+    file.write_text(
+        "observation_delay_s: {uniform: [0, 0.02]}\njoint_drop_chance: {uniform: [0, 0.1]}\n"
+        "object_size_scale: {uniform: [0.9, 1.1]}\nobject_offset_x_m: {uniform: [-0.03, 0.03]}\n"
+    )
+    arguments = ["record", "lift", "--episodes", "2", "--out", str(folder), "--json", "--keep-failures"]
+    assert main([*arguments, "--randomize", f"hard+{file}"]) == 0
+    for episode in Dataset.open(folder).episodes():
+        assert episode.info.randomization["noise_seed"] > 0
+        assert max(deviation.worst for deviation in again.play(episode).deviations) == 0.0
+        other = dict(episode.info.randomization) | {"noise_seed": 1.0}
+        seen = again.play(dataclasses.replace(episode, info=dataclasses.replace(episode.info, randomization=other)))
+        assert max(deviation.worst for deviation in seen.deviations) > 0.0
+
+
 def test_order_does_not_matter(lifts: list[Episode], sender: Replayer) -> None:
     first = sender.play(lifts[0])
     sender.play(lifts[1])
