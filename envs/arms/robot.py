@@ -205,14 +205,15 @@ class RobotDescription(_Strict):
     def gripper_width(self, finger_positions: NDArray[np.float64]) -> float:
         """Opening width in m from the finger joints' positions, in the order of `gripper.joints`."""
         gripper = self.require_gripper()
-        ends = np.array(list(gripper.joints.values()))
-        return float(np.mean((finger_positions - ends[:, 0]) / (ends[:, 1] - ends[:, 0])) * gripper.width)
+        ends = zip(np.asarray(finger_positions).tolist(), gripper.joints.values(), strict=True)
+        shares = [(position - closed) / (opened - closed) for position, (closed, opened) in ends]
+        return sum(shares) / len(shares) * gripper.width
 
     def finger_positions(self, width: float) -> NDArray[np.float64]:
         """Finger joint positions for an opening width in m (clipped to what the gripper can do)."""
         gripper = self.require_gripper()
-        ends = np.array(list(gripper.joints.values()))
-        return np.asarray(ends[:, 0] + np.clip(width / gripper.width, 0.0, 1.0) * (ends[:, 1] - ends[:, 0]))
+        share = max(0.0, min(1.0, width / gripper.width))
+        return np.array([closed + share * (opened - closed) for closed, opened in gripper.joints.values()])
 
     def require_gripper(self) -> GripperDescription:
         """The gripper, or an InputError that says this robot has none."""

@@ -64,6 +64,7 @@ class SimMotors:
         self._joints, self._fingers = joints, fingers
         self._efforts = robot.joint_array("effort")
         self._velocity_gains = [1.0] * len(joints)
+        self._still = [0.0] * len(joints)
         self.open_width = robot.gripper.width if robot.gripper else 0.0
         """m; 0 where there is no gripper."""
         self._waiting: deque[tuple[int, Command]] = deque()
@@ -93,7 +94,7 @@ class SimMotors:
     def stand(self, position: Vector, width: float) -> None:
         """Forget every command; the set point is `position` (J,) rad and `width` m."""
         self._waiting.clear()
-        self._from = self._target = np.asarray(position, np.float64)
+        self._set_way(np.asarray(position, np.float64), np.asarray(position, np.float64))
         self._begun_ns = 0
         self._width = self._width_target = width
         self._width_applied = float("nan")
@@ -107,7 +108,7 @@ class SimMotors:
         """Forget the commands that wait and make `position` (J,) rad the set point at once."""
         self._waiting.clear()
         self._begin(now_ns, Command(position))
-        self._from = self._target
+        self._set_way(self._target, self._target)
 
     def drive(self, now_ns: int) -> None:
         """Set the motors for the physics step that begins at `now_ns`."""
@@ -131,33 +132,38 @@ class SimMotors:
 
     def restore(self, state: MotorState) -> None:
         """Go on from `state`."""
-        self._from, self._target, self._begun_ns = state.begun_at, state.target, state.begun_ns
+        self._set_way(state.begun_at, state.target)
+        self._begun_ns = state.begun_ns
         self._width, self._width_target = state.width, state.width_target
         self._width_applied = float("nan")
         self._waiting = deque(state.waiting)
 
     def _begin(self, now_ns: int, command: Command) -> None:
-        self._from = self._set_point(now_ns)
-        self._target = command.joint_position
+        self._set_way(np.array(self._set_point(now_ns)), command.joint_position)
         self._begun_ns = now_ns
         if command.gripper_position is not None:
             self._width_target = command.gripper_position
 
-    def _set_point(self, now_ns: int) -> Vector:
+    def _set_way(self, begun_at: Vector, target: Vector) -> None:
+        """The set point moves from `begun_at` to `target`. Kept as plain floats: every physics step reads them."""
+        self._from, self._target = begun_at, target
+        way = target - begun_at
+        self._way = list(zip(begun_at.tolist(), way.tolist(), strict=True))
+        self._velocity: list[float] = (way * self._robot.rate_hz).tolist()
+
+    def _set_point(self, now_ns: int) -> list[float]:
         done = min(1.0, (now_ns - self._begun_ns) * 1e-9 * self._robot.rate_hz)
-        return self._from + done * (self._target - self._from)
+        return [begun_at + done * way for begun_at, way in self._way]
 
     def _drive_joints(self, now_ns: int) -> None:
         step_ns = 1_000_000_000 // PHYSICS_HZ
-        goal = self._set_point(now_ns + step_ns)
         moving = now_ns + step_ns <= self._begun_ns + self._robot.period_s * 1e9 + 1000
-        velocity = (self._target - self._from) * self._robot.rate_hz if moving else np.zeros_like(goal)
         pybullet.setJointMotorControlArray(
             self._body,
             self._joints,
             pybullet.POSITION_CONTROL,
-            targetPositions=goal.tolist(),
-            targetVelocities=velocity.tolist(),
+            targetPositions=self._set_point(now_ns + step_ns),
+            targetVelocities=self._velocity if moving else self._still,
             forces=self._forces,
             positionGains=self._gains,
             velocityGains=self._velocity_gains,
