@@ -20,17 +20,22 @@ class InsertExpert(Picking):
 
     grip_m = np.array([0.0, 0.0, 0.02])
     after_closing = "lift"
+    grip_within_m = 0.003
+    grip_care = 0.25
     lost_m = 0.035
-    CLEAR_M = 0.008
+    CARRIED_M = 0.04
+    """The peg's end is this far above the block while it is carried there."""
+    CLEAR_M = 0.005
     """The peg's end is this far above the block while it is aligned."""
     ALIGNED_M = 0.0005
     ALIGNED_RAD = 0.012
     INSIDE_M = 0.003
     """Once this deep, the hole itself guides the peg."""
-    STUCK_TICKS = 5
-    DESCENT_M = 0.0005
+    STUCK_TICKS = 8
+    DESCENT_M = 0.001
     """A peg that came down less than this in `STUCK_TICKS` stands on the block."""
-    CARE = 0.08
+    CARE = 0.03
+    CARE_INSIDE = 0.12
 
     def begin(self, observation: ObservationDict) -> None:
         """See `Routine`."""
@@ -43,7 +48,7 @@ class InsertExpert(Picking):
         self._heights.append(-float(away[2]))
         if self.lost(observation):
             self._go("above")
-        elif self.phase == "lift" and away[2] < 0.01:
+        elif self.phase == "lift" and away[2] < self.CLEAR_M - self.CARRIED_M + 0.01:
             self._go("over")
         elif self.phase == "over" and beside < 0.004 and askew < 0.05 and abs(away[2]) < 0.006:
             self._go("align")
@@ -58,15 +63,19 @@ class InsertExpert(Picking):
         """See `Picking`."""
         away, tool = self._away(observation), vector(observation, "tool_quaternion")
         if self.phase == "lift":
-            return Way(np.array([0.0, 0.0, away[2] + 0.02]), turn_to_yaw(tool, yaw_of(tool, np.pi)), self.held_width)
+            up = away[2] + self.CARRIED_M
+            return Way(np.array([0.0, 0.0, up]), turn_to_yaw(tool, yaw_of(tool, np.pi)), self.held_width)
         turn = self._turn(observation)
+        if self.phase == "over" and np.linalg.norm(away[:2]) > 0.02:
+            return Way(away + np.array([0.0, 0.0, self.CARRIED_M - self.CLEAR_M]), turn, self.held_width)
         if self.phase in ("over", "back"):
-            return Way(away, turn, self.held_width, care=1.0 if self.phase == "over" else 0.3)
+            return Way(away, turn, self.held_width, care=0.3)
         if self.phase == "align":
             return Way(away, turn, self.held_width, care=self.CARE)
-        sideways = np.zeros(2) if self._inside(away) else away[:2]
+        inside = self._inside(away)
+        sideways = np.zeros(2) if inside else away[:2]
         down = np.array([*sideways, away[2] - self.CLEAR_M - DEPTH_M])
-        return Way(down, turn, self.held_width, care=self.CARE)
+        return Way(down, turn, self.held_width, care=self.CARE_INSIDE if inside else self.CARE)
 
     def _go(self, phase: str) -> None:
         self.enter(phase)

@@ -24,6 +24,10 @@ class Picking(Routine):
     after_closing = "up"
     grip_m: Vector = np.zeros(3)
     """(3,) where to grip, from `object_position`, in the base's axes."""
+    grip_within_m = 0.01
+    """The tool is beside the place to grip by no more than this when it closes."""
+    grip_care = 1.0
+    """See `Way.care`: of the last way down, and of closing."""
     lost_m = 0.05
     """An object this far from where it was gripped is held no longer."""
 
@@ -69,7 +73,7 @@ class Picking(Routine):
                 elif tool[2] - grip[2] < self.ABOVE_M + 0.03:
                     self.enter("down")
         elif self.phase == "down":
-            if tool[2] - grip[2] < 0.012 and beside < 0.01:
+            if tool[2] - grip[2] < 0.012 and beside < self.grip_within_m:
                 self.enter("close")
         elif self.phase == "close":
             if self.gripped(observation):
@@ -87,7 +91,8 @@ class Picking(Routine):
         yaw = yaw_of(vector(observation, "object_quaternion"), self.symmetry_rad)
         turn = turn_to_yaw(vector(observation, "tool_quaternion"), yaw)
         width = 0.0 if self.phase == "close" else self.open_width
-        return Way(self._approach(tool, grip) - tool, turn, width)
+        near = self.phase == "close" or (self.phase == "down" and tool[2] - grip[2] < self.ABOVE_M / 2)
+        return Way(self._approach(tool, grip) - tool, turn, width, self.grip_care if near else 1.0)
 
     def _approach(self, tool: Vector, grip: Vector) -> Vector:
         if self.phase == "above":

@@ -55,7 +55,7 @@ class Insert:
     """
 
     name = "insert"
-    robots: tuple[str, ...] = ("panda",)
+    robots: tuple[str, ...] = ("panda", "xarm6")
     goal = None
     action_space = "tool_delta"
     action_labels = None

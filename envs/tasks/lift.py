@@ -29,7 +29,7 @@ class Lift:
     """
 
     name = "lift"
-    robots: tuple[str, ...] = ("panda",)
+    robots: tuple[str, ...] = ("panda", "xarm6")
     goal = None
     action_space = "tool_delta"
     action_labels = None

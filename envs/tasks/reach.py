@@ -25,7 +25,7 @@ class Reach:
     """
 
     name = "reach"
-    robots: tuple[str, ...] = ("panda", "kuka_iiwa")
+    robots: tuple[str, ...] = ("panda", "kuka_iiwa", "xarm6", "two_joint")
     goal = Goal("tool_position", "goal_position", REACHED_M)
     action_space = "tool_delta"
     action_labels = ("x", "y", "z")
