@@ -21,9 +21,10 @@ import numpy as np
 from understudy.datasets.statistics import wilson_interval
 from understudy.envs.arm_env import ArmEnv
 from understudy.envs.arms.robot import RobotDescription
+from understudy.envs.curriculum import Curriculum
 from understudy.envs.make import make_env
 from understudy.envs.policy import Policy
-from understudy.envs.randomization import Randomization, suite_randomization
+from understudy.envs.randomization import Randomizer, suite_randomization
 from understudy.errors import InputError, UnderstudyError
 
 FIRST_SEED = 10_000
@@ -136,7 +137,7 @@ def evaluate(
         factory: makes the policy, once a worker; picklable when `workers` is above 1.
         task: name of a task.
         robot: shipped name, path of a YAML file, or a description.
-        suite: nominal, randomized (the physics that training randomizes over) or unseen (wider).
+        suite: nominal, randomized (the physics that training randomizes over) or unseen (always outside of them).
         episodes: how many, at least 1.
         seed: of the first.
         workers: processes; 1 runs everything in this one. The result does not depend on it.
@@ -159,11 +160,13 @@ class Setting:
 
     task: str
     robot: str | RobotDescription
-    randomization: Randomization | None = None
+    randomization: Randomizer | None = None
 
     def make(self) -> ArmEnv:
-        """A simulated environment of its own."""
-        return make_env(self.task, self.robot, randomization=self.randomization)
+        """A simulated environment of its own; a curriculum is shared by all that one process makes."""
+        learned = isinstance(self.randomization, Curriculum)
+        randomization = self.randomization.share() if learned else self.randomization
+        return make_env(self.task, self.robot, randomization=randomization)
 
 
 def run_episodes(

@@ -12,7 +12,7 @@ import tyro
 
 from understudy.cli.options import require_seed
 from understudy.cli.train import progress_bar
-from understudy.envs.randomization import load_randomization
+from understudy.envs.curriculum import Curriculum, load_randomizer
 from understudy.errors import InputError
 from understudy.learners.evaluate import Setting
 from understudy.learners.finetune import FinetuneConfig, Verdict, finetune, judge
@@ -23,6 +23,7 @@ __all__ = ["Finetune"]
 
 VERDICT = "verdict.json"
 CANDIDATE = "candidate"
+RANGES = "curriculum.json"
 
 
 @dataclass(frozen=True)
@@ -35,6 +36,7 @@ class Finetune:
     Example:
         understudy finetune runs/bc --algo ppo --randomize default --out runs/finetuned
         understudy finetune runs/bc --randomize hard --steps 200000 --scale 0.2 --out runs/tuned-hard
+        understudy finetune runs/bc --randomize curriculum --steps 200000 --out runs/tuned-wide
     """
 
     start: tyro.conf.Positional[Path]
@@ -43,7 +45,8 @@ class Finetune:
     """Folder of the new run."""
     config: Annotated[FinetuneConfig, tyro.conf.arg(name="")] = field(default_factory=FinetuneConfig)
     randomize: str = "default"
-    """Physics to train and judge in: none, mild, default, hard, or a YAML file."""
+    """Physics to train and judge in: none, mild, default, hard, a YAML file, or `curriculum` (`curriculum:hard`),
+    ranges that widen from nominal up to those as success allows."""
     task: str | None = None
     """Refuse a run of another task."""
     json: bool = False
@@ -59,7 +62,7 @@ class Finetune:
             )
         if self.task is not None and parent.config.task != self.task:
             raise InputError(f"{self.start} was trained on {parent.config.task!r}, and {self.task!r} was asked for.")
-        setting = Setting(parent.config.task, parent.config.robot, load_randomization(self.randomize))
+        setting = Setting(parent.config.task, parent.config.robot, load_randomizer(self.randomize))
         record = parent.config.child(f"finetune-{self.config.algo}", self.config, self.config.seed, self.start)
         record = dataclasses.replace(record, options={**record.options, "randomize": self.randomize})
         run = Run.create(self.out, record)
@@ -72,6 +75,8 @@ class Finetune:
             tuned = finetune(clone, setting, self.config, log)
         with progress_bar("judging", 2 * self.config.judge_episodes, quiet=self.json) as advance:
             better, verdict = judge(clone, tuned, setting, self.config, advance)
+        if isinstance(setting.randomization, Curriculum):
+            (run.path / RANGES).write_text(setting.randomization.state() + "\n")
         save_policy(better, run.path)
         (run.path / CANDIDATE).mkdir()
         save_policy(tuned, run.path / CANDIDATE)
