@@ -23,12 +23,14 @@ from numpy.typing import NDArray
 from stable_baselines3 import PPO
 from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.monitor import Monitor
-from stable_baselines3.common.vec_env import DummyVecEnv, SubprocVecEnv, VecEnv
+from stable_baselines3.common.vec_env import DummyVecEnv, VecEnv
 from torch import nn
 
 from understudy.envs.arm_env import ArmEnv
+from understudy.envs.curriculum import Curriculum
 from understudy.errors import InputError, unknown_name
 from understudy.learners.evaluate import Comparison, Evaluation, Progress, Setting, compare, run_episodes
+from understudy.learners.parallel_envs import ParallelEnvs
 from understudy.learners.policies import (
     ACTIVATIONS,
     ChunkMLP,
@@ -62,8 +64,8 @@ class FinetuneConfig:
     """sparse: 1 when the task has succeeded. shaped: and, on the way, what the task's score rises by."""
     environments: int = 2
     """How many act at once."""
-    processes: bool = False
-    """Each environment in a process of its own; pays off where there are many cores."""
+    processes: int = 1
+    """How many processes hold the environments; 1 keeps them in this one."""
     round_decisions: int = 512
     """Decisions (looks) of each environment between updates."""
     batch_size: int = 128
@@ -90,6 +92,11 @@ class FinetuneConfig:
         for name in ("steps", "environments", "round_decisions", "batch_size", "epochs", "judge_episodes"):
             if getattr(self, name) < 1:
                 raise InputError(f"Fine-tuning: {name} must be at least 1, got {getattr(self, name)}.")
+        if not 1 <= self.processes <= self.environments:
+            raise InputError(
+                f"Fine-tuning: processes must be from 1 to the number of environments ({self.environments}), "
+                f"got {self.processes}."
+            )
         if self.critic_rounds < 0:
             raise InputError(f"Fine-tuning: critic_rounds must not be negative, got {self.critic_rounds}.")
 
@@ -136,7 +143,13 @@ def finetune(
         setting: task, robot and randomized physics to train in.
         config: settings.
         log: given each round's {"step", "reward", "episode_length", "success", ...}, step in control periods.
+
+    Raises:
+        InputError: a curriculum is to be learned in several processes.
     """
+    curriculum = setting.randomization if isinstance(setting.randomization, Curriculum) else None
+    if curriculum is not None and config.processes > 1:
+        raise InputError("A curriculum learns its ranges in one process; leave out --processes.")
     torch.manual_seed(config.seed)
     policy = ResidualPolicy(clone, ResidualConfig(config.scale, config.hidden))
     env = _make_envs(policy, setting, config)
@@ -144,7 +157,7 @@ def finetune(
         learner = _make_ppo(env, config)
         start_at_zero(learner)
         decisions = max(1, config.steps // policy.execute)
-        learner.learn(decisions, callback=_Rounds(config, log))
+        learner.learn(decisions, callback=_Rounds(config, log, curriculum))
     finally:
         env.close()
     copy_actor(learner, policy)
@@ -160,8 +173,10 @@ def judge(
 ) -> tuple[ChunkPolicy, Verdict]:
     """Compare both on the same held-out seeds, in the physics trained in; returns the better one.
 
-    Equal counts keep the clone: it is the simpler of the two.
+    After a curriculum these are the ranges that it has reached. Equal counts keep the clone: it is the simpler one.
     """
+    if isinstance(setting.randomization, Curriculum):
+        setting = dataclasses.replace(setting, randomization=setting.randomization.randomization())
     seeds = range(JUDGE_SEED, JUDGE_SEED + config.judge_episodes)
     robot = setting.robot if isinstance(setting.robot, str) else setting.robot.name
     results: list[Evaluation] = []
@@ -259,8 +274,7 @@ def _make_envs(policy: ResidualPolicy, setting: Setting, config: FinetuneConfig)
     weights = {name: tensor.numpy() for name, tensor in policy.state_dict().items()}
     factory = _EnvFactory(policy.describe(), weights, setting, config.reward, config.gamma)
     factories: list[Callable[[], gymnasium.Env[Any, Any]]] = [factory] * config.environments
-    separate = config.processes and config.environments > 1
-    env: VecEnv = SubprocVecEnv(factories, start_method="spawn") if separate else DummyVecEnv(factories)
+    env: VecEnv = DummyVecEnv(factories) if config.processes == 1 else ParallelEnvs(factories, config.processes)
     env.seed(TRAIN_SEED + 1_000 * config.seed)
     return env
 
@@ -307,9 +321,10 @@ def _linears(module: nn.Module) -> list[nn.Linear]:
 class _Rounds(BaseCallback):
     """Logs every round, and keeps the actor still while the critic is young."""
 
-    def __init__(self, config: FinetuneConfig, log: Log | None) -> None:
+    def __init__(self, config: FinetuneConfig, log: Log | None, curriculum: Curriculum | None) -> None:
         super().__init__()
         self._config = config
+        self._curriculum = curriculum
         self._log = log
         self._round = 0
         self._steps = 0
@@ -336,6 +351,7 @@ class _Rounds(BaseCallback):
                 "episode_length": float(np.mean([episode["episode_steps"] for episode in episodes])),
                 "success": float(np.mean([episode["success"] for episode in episodes])),
                 **{name.replace("train/", ""): float(losses[name]) for name in _LOGGED if name in losses},
+                **(self._curriculum.metrics() if self._curriculum is not None else {}),
             }
         )
 
