@@ -14,6 +14,9 @@ from understudy.envs.arms.robot import RobotDescription
 Vector = NDArray[np.float64]
 
 
+BEYOND = (1e300, -1.7e308, 1e17, 5e-324, -1e-310, 1e-30)
+
+
 class EchoArm:
     """Stands where it was last sent, and keeps everything it was sent."""
 
@@ -55,11 +58,14 @@ class EchoArm:
 
 
 def adversary(robot: RobotDescription, arm: EchoArm, rng: np.random.Generator) -> Iterator[Command]:
-    """Commands without end that change their manner every few periods: jumps, extremes, floods of velocity, NaN."""
+    """Commands without end that change their manner every few periods.
+
+    Jumps, extremes, floods of velocity, what is no number, numbers beyond sense, and commands for another arm.
+    """
     lower, upper, speed = robot.joint_array("lower"), robot.joint_array("upper"), robot.joint_array("velocity")
     size, period_s = len(lower), robot.period_s
     while True:
-        manner = rng.integers(0, 9)
+        manner = rng.integers(0, 11)
         place = rng.uniform(lower - 1.0, upper + 1.0)
         direction = rng.uniform(-1.0, 1.0, size)
         for tick in range(int(rng.integers(1, 30))):
@@ -83,6 +89,11 @@ def adversary(robot: RobotDescription, arm: EchoArm, rng: np.random.Generator) -
                 target = here + rng.normal(0.0, 1e-3, size)
             elif manner == 7:  # stay at a far place
                 target = place
+            elif manner == 8:  # numbers that are too large or too small to reckon with
+                target = np.where(rng.random(size) < 0.5, rng.choice(BEYOND), here)
+                velocity = rng.choice(BEYOND) * direction if tick % 2 else None
+            elif manner == 9:  # another arm's command
+                target, velocity = rng.choice(lower, size + rng.choice([-1, 1, 3])), direction
             else:  # flip the velocity every tick
                 velocity = (-1.0) ** tick * direction * speed
                 target = here + velocity * period_s

@@ -1,9 +1,9 @@
 """The Guard: limits around any arm. Teleoperation, evaluation on hardware and deployment all command through it.
 
 What it promises of the set points it sends, one a control period: joint positions inside their limits; their first,
-second and third differences inside the velocity, acceleration and jerk limits; the tool inside the workspace box; the
-torques of the motion, at the set points and half way between them, inside the effort limits (where the URDF has
-masses); and that stopping from any of them stays inside all of these. Smooth limiting is ruckig's.
+second and third differences inside the velocity, acceleration and jerk limits; the torques that these differences ask
+for, payload included, inside the effort limits (where the URDF has masses); the tool inside the workspace box; and that
+stopping from any of them stays inside all of these. Smooth limiting is ruckig's.
 
 How: each period ruckig plans the fastest limited motion, to the target at rest or, for a command that carries a
 velocity (a step), to that velocity. The Guard accepts the state one period along it only if a stop planned from there
@@ -13,19 +13,17 @@ state was accepted, and kept. So the arm can always stop (the viability argument
 
 from __future__ import annotations
 
-import math
 from collections import Counter
-from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
-import ruckig
 from numpy.typing import NDArray
 
 from understudy.envs.arms.arm import Arm, Command, Observation, Start
 from understudy.envs.arms.dynamics import Dynamics
 from understudy.envs.arms.kinematics import Kinematics
+from understudy.envs.arms.limited_motion import GENTLE, LimitedMotion, MotionPlan, MotionState
 from understudy.envs.arms.robot import RobotDescription
 from understudy.errors import ArmFault, InputError
 
@@ -35,9 +33,8 @@ FIRST_JUMP_RAD = 0.35
 """The first command of an episode may ask for no more than this, on any joint, from where the arm stands."""
 SKIN_M = 0.001
 """The box is kept this much smaller inside, so that what lies between two set points stays in it too."""
-EFFORT_SHARE = 0.98
-"""Efforts are kept to this share of their limits, so that what lies between two samples stays inside too."""
-ROUNDING_RAD = 1e-9
+OVERLOAD = 1.1
+"""An arm found where gravity alone asks for more than a joint's effort may be moved with this much of what it asks."""
 CHANGED_RAD = 5e-3
 """A set point further than this from what was asked counts as changed."""
 
@@ -56,12 +53,12 @@ class Guard:
         self._dynamics = Dynamics(robot)
         self.limits_effort = self._dynamics.known
         """False: the URDF has no masses, so efforts are left to the arm's own controller."""
-        self._effort = EFFORT_SHARE * robot.joint_array("effort")
+        self._effort = robot.joint_array("effort")
         self._lower, self._upper = robot.joint_array("lower"), robot.joint_array("upper")
         self._low = [low + SKIN_M for low in robot.workspace.low]
         self._high = [high - SKIN_M for high in robot.workspace.high]
         self._speed = robot.joint_array("velocity")
-        self._motion = _LimitedMotion(robot)
+        self._motion = LimitedMotion(robot)
         self._width: float | None = None
         self._begun = False
 
@@ -91,8 +88,9 @@ class Guard:
         save = getattr(self.inner, "save", None)
         if save is None:
             raise InputError(f"A {type(self.inner).__name__} cannot go back to a moment; only a simulated arm can.")
-        motion = self._motion.state, self._motion.stop
-        return GuardState(save(), self.counts.copy(), self._width, self._begun, *motion)
+        return GuardState(
+            save(), self.counts.copy(), self._width, self._begun, self._effort, self._motion.before, self._motion.states
+        )
 
     def restore(self, state: GuardState) -> None:
         """Go back to a moment that `save` returned."""
@@ -100,7 +98,8 @@ class Guard:
         inner.restore(state.arm)
         self.counts = state.counts.copy()
         self._width, self._begun = state.width, state.begun
-        self._motion.state, self._motion.stop = state.motion, state.stop
+        self._effort = state.effort
+        self._motion.before, self._motion.states = state.before, state.states
 
     def send(self, command: Command) -> Command:
         """Limit `command`, send it, and return what was sent; the caller's arrays are left as they are.
@@ -126,17 +125,7 @@ class Guard:
         if np.any(np.abs(target - asked) > CHANGED_RAD):
             self.counts["joint_position"] += 1
         before = self._motion.position
-        plan = self._motion.follow(self._wanted_speed(velocity, asked, target), target)
-        if plan is None:
-            self.counts["motion"] += 1
-            self._motion.brake()
-        elif (passed := self._passed_limit(plan)) is not None:
-            self.counts[passed] += 1
-            self._motion.brake()
-        else:
-            self._motion.accept(plan)
-            if np.any(np.abs(self._motion.position - target) > CHANGED_RAD):
-                self.counts["motion"] += 1
+        self._advance(self._wanted_speed(velocity, asked, target), target)
         return self._send(before, command.gripper_position)
 
     def hold(self) -> None:
@@ -180,6 +169,10 @@ class Guard:
                 "Bring the arm near the start, or reset the set point to where the arm stands."
             )
         self._motion.set(np.clip(here, self._lower, self._upper))
+        still = np.zeros_like(here)
+        self._effort = np.maximum(
+            self._robot.joint_array("effort"), OVERLOAD * np.abs(self._dynamics.torque(here, still, still))
+        )
         self._width = float(seen["gripper_position"][0]) if "gripper_position" in seen else None
         self._begun = True
 
@@ -221,69 +214,52 @@ class Guard:
         self._width = width
         return width
 
-    def _passed_limit(self, plan: _Plan) -> str | None:
+    def _advance(self, velocity: Vector | None, target: Vector) -> None:
+        """Take the next set point towards what is wanted, or else brake; count which limit was in the way."""
+        passed: str | None = "motion"
+        for share in (1.0, GENTLE):
+            plan = self._motion.follow(velocity, target, share)
+            if plan is None:
+                break
+            passed = self._passed_limit(plan)
+            if passed is None:
+                self._motion.accept(plan)
+                break
+            if passed != "effort":
+                break
+        if passed is not None:
+            self._motion.brake()
+        elif np.any(np.abs(self._motion.position - target) > CHANGED_RAD):
+            passed = "motion" if share == 1.0 else "effort"
+        if passed is not None:
+            self.counts[passed] += 1
+
+    def _passed_limit(self, plan: MotionPlan) -> str | None:
         """The limit that a plan's next set point, or the stop from there, would pass: workspace or effort; None: none.
 
-        An arm found outside (the tool out of the box, a joint that already needs more than its effort) may move as long
-        as it gets no further out.
+        A tool that is already outside the box (the arm was found there) may move as long as it gets no further out.
         """
         if not plan.within(self._lower, self._upper):
             return "workspace"
-        here = self._motion.state
-        allowed = max(self._outside(here.position), SKIN_M / 2) + 1e-9
+        allowed = max(self._outside(self._motion.position), SKIN_M / 2) + 1e-9
         if any(self._outside(state.position) > allowed for state in reversed(plan.states)):
             return "workspace"
-        if self.limits_effort:
-            most = np.maximum(self._effort, np.abs(self._torque(here)) + 1e-9)
-            if any((np.abs(self._torque(state)) > most).any() for state in plan.samples):
-                return "effort"
+        if self.limits_effort and (np.abs(self._torques(plan)) > self._effort).any():
+            return "effort"
         return None
 
-    def _torque(self, state: _State) -> Vector:
-        return self._dynamics.torque(state.position, state.velocity, state.acceleration)
+    def _torques(self, plan: MotionPlan) -> Vector:
+        """(K, J) N m at the set points from the present one to the end of the stop, from their differences."""
+        way = [self._motion.before, self._motion.position, *(state.position for state in plan.states)]
+        path, rate_hz = np.array([*way, way[-1], way[-1]]), self._robot.rate_hz
+        velocity = (path[2:] - path[:-2]) * (0.5 * rate_hz)
+        acceleration = (path[2:] - 2.0 * path[1:-1] + path[:-2]) * rate_hz**2
+        return np.array([self._dynamics.torque(*at) for at in zip(path[1:-1], velocity, acceleration, strict=True)])
 
     def _outside(self, joints: Vector) -> float:
         """How far the tool is outside the workspace box, m; 0 inside."""
         tool = self._kinematics.tool_position(joints).tolist()
         return max(0.0, *(max(low - x, x - high) for low, x, high in zip(self._low, tool, self._high, strict=True)))
-
-
-_SYNCHRONIZATIONS = (ruckig.Synchronization.Phase, ruckig.Synchronization.No)
-"""Joints that start and stop together draw a straight line in joint space: no dips on the way. Ruckig cannot always
-synchronize motions of 1e-14 rad; then each joint goes for itself."""
-_STILL = 1e-9
-"""Rounding: speeds (rad/s) and accelerations (rad/s^2) below this are zero."""
-
-
-class _State(NamedTuple):
-    """Position, velocity and acceleration of the joints, each (J,)."""
-
-    position: Vector
-    velocity: Vector
-    acceleration: Vector
-
-
-class _Plan(NamedTuple):
-    """The next state and then, one period apart, the states of a stop from there; the last one is at rest."""
-
-    states: tuple[_State, ...]
-    between: tuple[_State, ...]
-    """Half a period before each of `states`."""
-    extremes: Sequence[ruckig.Bound]
-    """The joints' extremes over all of the stop, also between the states."""
-
-    @property
-    def samples(self) -> Iterator[_State]:
-        """Every state here, those most often in the way first: where the motion speeds up, then where it stops."""
-        yield from self.between
-        yield from self.states
-
-    def within(self, lower: Vector, upper: Vector) -> bool:
-        """Whether the joints stay between their limits (J,), rad."""
-        return all(
-            low - ROUNDING_RAD <= one.min and one.max <= high + ROUNDING_RAD
-            for low, one, high in zip(lower, self.extremes, upper, strict=True)
-        )
 
 
 @dataclass(frozen=True)
@@ -294,86 +270,6 @@ class GuardState:
     counts: Counter[str]
     width: float | None
     begun: bool
-    motion: _State
-    stop: tuple[_State, ...]
-
-
-class _LimitedMotion:
-    """The set point's state, where ruckig can bring it in one period, and the stop that is left if it cannot go on."""
-
-    def __init__(self, robot: RobotDescription) -> None:
-        size = len(robot.joints)
-        self._period_s = robot.period_s
-        self._planner = ruckig.Ruckig(size)
-        self._trajectory = ruckig.Trajectory(size)
-        self._input = ruckig.InputParameter(size)
-        self._input.max_velocity = robot.joint_array("velocity").tolist()
-        self._input.max_acceleration = robot.joint_array("acceleration").tolist()
-        self._input.max_jerk = robot.joint_array("jerk").tolist()
-        self._input.target_acceleration = [0.0] * size
-        self.set(robot.home)
-
-    @property
-    def position(self) -> Vector:
-        return self.state.position
-
-    @property
-    def at_rest(self) -> bool:
-        return not np.any(np.abs(self.state.velocity) > 1e-6) and not np.any(np.abs(self.state.acceleration) > 1e-6)
-
-    def set(self, position: Vector) -> None:
-        """Stand still at `position`."""
-        self.state = _State(np.array(position), np.zeros_like(position), np.zeros_like(position))
-        self.stop: tuple[_State, ...] = ()
-
-    def accept(self, plan: _Plan) -> None:
-        """Go to a plan's next state, and keep the stop that follows it."""
-        self.state, *stop = plan.states
-        self.stop = tuple(stop)
-
-    def brake(self) -> None:
-        """Go one period along the stop that was kept; stay where it ended."""
-        if self.stop:
-            self.state, self.stop = self.stop[0], self.stop[1:]
-
-    def follow(self, velocity: Vector | None, target: Vector) -> _Plan | None:
-        """One period along the fastest change to `velocity`, or the fastest way to rest at `target`, and a stop.
-
-        None where ruckig finds no such motion.
-        """
-        if velocity is None:
-            self._input.control_interface = ruckig.ControlInterface.Position
-            self._input.target_position = target.tolist()
-            velocity = np.zeros_like(target)
-        else:
-            self._input.control_interface = ruckig.ControlInterface.Velocity
-        if not self._calculate(self.state, velocity):
-            return None
-        between, following = self._at(0.5 * self._period_s), self._at(self._period_s)
-        self._input.control_interface = ruckig.ControlInterface.Velocity
-        if not self._calculate(following, np.zeros_like(target)):
-            return None
-        periods = math.ceil(self._trajectory.duration / self._period_s)
-        stop = [self._at(self._period_s * (index + 1)) for index in range(periods)]
-        halves = [self._at(self._period_s * (index + 0.5)) for index in range(periods)]
-        return _Plan((following, *stop), (between, *halves), self._trajectory.position_extrema)
-
-    def _calculate(self, state: _State, velocity: Vector) -> bool:
-        self._input.target_velocity = velocity.tolist()
-        self._input.current_position = state.position.tolist()
-        self._input.current_velocity = state.velocity.tolist()
-        self._input.current_acceleration = state.acceleration.tolist()
-        for synchronization in _SYNCHRONIZATIONS:
-            self._input.synchronization = synchronization
-            try:
-                self._planner.calculate(self._input, self._trajectory)
-            except ruckig.RuckigError:
-                continue
-            return True
-        return False
-
-    def _at(self, time_s: float) -> _State:
-        state = np.array(self._trajectory.at_time(time_s))
-        rates = state[1:]
-        rates[np.abs(rates) < _STILL] = 0.0
-        return _State(*state)
+    effort: Vector
+    before: Vector
+    states: tuple[MotionState, ...]

@@ -1,0 +1,153 @@
+"""Motion within velocity, acceleration and jerk limits, one set point a period, that can always stop; by ruckig.
+
+The Guard asks for plans here and decides which to accept; this module knows nothing of workspaces and efforts.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+import ruckig
+from numpy.typing import NDArray
+
+from understudy.envs.arms.robot import RobotDescription
+
+Vector = NDArray[np.float64]
+
+GENTLE = 0.25
+"""Where the fastest motion needs too much effort, one with this share of acceleration and jerk is tried."""
+ROUNDING_RAD = 1e-9
+_SYNCHRONIZATIONS = (ruckig.Synchronization.Phase, ruckig.Synchronization.No)
+"""Joints that start and stop together draw a straight line in joint space: no dips on the way. Ruckig cannot always
+synchronize motions of 1e-14 rad; then each joint goes for itself."""
+_STILL = 1e-9
+"""Rounding: speeds (rad/s) and accelerations (rad/s^2) below this are zero."""
+
+
+class MotionState(NamedTuple):
+    """Position, velocity and acceleration of the joints, each (J,)."""
+
+    position: Vector
+    velocity: Vector
+    acceleration: Vector
+
+
+class MotionPlan(NamedTuple):
+    """The next state and then, one period apart, the states of a stop from there; the last one is at rest."""
+
+    states: tuple[MotionState, ...]
+    extremes: Sequence[ruckig.Bound]
+    """The joints' extremes over all of the stop, also between the states."""
+
+    def within(self, lower: Vector, upper: Vector) -> bool:
+        """Whether the joints stay between their limits (J,), rad."""
+        return all(
+            low - ROUNDING_RAD <= one.min and one.max <= high + ROUNDING_RAD
+            for low, one, high in zip(lower, self.extremes, upper, strict=True)
+        )
+
+
+class LimitedMotion:
+    """The set point's state, where ruckig can bring it in one period, and the stop that is left if it cannot go on."""
+
+    def __init__(self, robot: RobotDescription) -> None:
+        size = len(robot.joints)
+        self._period_s = robot.period_s
+        self._planner = ruckig.Ruckig(size)
+        self._trajectory = ruckig.Trajectory(size)
+        self._input = ruckig.InputParameter(size)
+        self._speed = robot.joint_array("velocity")
+        self._input.max_velocity = self._speed.tolist()
+        self._limits = {
+            share: [(share * robot.joint_array(field)).tolist() for field in ("acceleration", "jerk")]
+            for share in (1.0, GENTLE)
+        }
+        self._input.target_acceleration = [0.0] * size
+        self.set(robot.home)
+
+    @property
+    def state(self) -> MotionState:
+        """The present set point's."""
+        return self.states[0]
+
+    @property
+    def position(self) -> Vector:
+        """(J,) rad: the present set point."""
+        return self.state.position
+
+    @property
+    def at_rest(self) -> bool:
+        """Whether the set point stands still."""
+        return not np.any(np.abs(self.state.velocity) > 1e-6) and not np.any(np.abs(self.state.acceleration) > 1e-6)
+
+    def set(self, position: Vector) -> None:
+        """Stand still at `position`."""
+        self.before = np.array(position)
+        """(J,) the set point before the present one."""
+        still = np.zeros_like(position)
+        self.states: tuple[MotionState, ...] = (MotionState(self.before, still, still),)
+        """The present set point's state, and then those of the stop that is left."""
+
+    def accept(self, plan: MotionPlan) -> None:
+        """Go to a plan's next state, and keep the stop that follows it."""
+        self.before, self.states = self.position, plan.states
+
+    def brake(self) -> None:
+        """Go one period along the stop that was kept; stay where it ended."""
+        self.before, self.states = self.position, self.states[1:] or self.states
+
+    def follow(self, velocity: Vector | None, target: Vector, share: float) -> MotionPlan | None:
+        """One period along the fastest change to `velocity`, or the fastest way to rest at `target`, and a stop.
+
+        With `share` (1 or `GENTLE`) of the acceleration and jerk that are allowed; the stop may use all of them. None
+        where ruckig finds no such motion, or the present motion is too lively for a gentle one.
+        """
+        if share < 1.0 and not self._is_gentle():
+            return None
+        self._input.max_acceleration, self._input.max_jerk = self._limits[share]
+        if velocity is None:
+            self._input.control_interface = ruckig.ControlInterface.Position
+            self._input.target_position = target.tolist()
+            velocity = np.zeros_like(target)
+        else:
+            self._input.control_interface = ruckig.ControlInterface.Velocity
+        if not self._calculate(self.state, velocity):
+            return None
+        following = self._at(self._period_s)
+        self._input.max_acceleration, self._input.max_jerk = self._limits[1.0]
+        self._input.control_interface = ruckig.ControlInterface.Velocity
+        if not self._calculate(following, np.zeros_like(target)):
+            return None
+        periods = math.ceil(self._trajectory.duration / self._period_s)
+        stop = (self._at(self._period_s * (index + 1)) for index in range(periods))
+        return MotionPlan((following, *stop), self._trajectory.position_extrema)
+
+    def _is_gentle(self) -> bool:
+        """Whether the present motion could have come of gentle limits, so that going on within them passes no other."""
+        _, velocity, acceleration = self.state
+        most, jerk = (np.array(limit) for limit in self._limits[GENTLE])
+        peak = np.abs(velocity) + acceleration**2 / (2.0 * jerk)  # when the acceleration fades at once
+        return bool(np.all(np.abs(acceleration) <= most) and np.all(peak <= self._speed))
+
+    def _calculate(self, state: MotionState, velocity: Vector) -> bool:
+        self._input.target_velocity = velocity.tolist()
+        self._input.current_position = state.position.tolist()
+        self._input.current_velocity = state.velocity.tolist()
+        self._input.current_acceleration = state.acceleration.tolist()
+        for synchronization in _SYNCHRONIZATIONS:
+            self._input.synchronization = synchronization
+            try:
+                self._planner.calculate(self._input, self._trajectory)
+            except ruckig.RuckigError:
+                continue
+            return True
+        return False
+
+    def _at(self, time_s: float) -> MotionState:
+        state = np.array(self._trajectory.at_time(time_s))
+        rates = state[1:]
+        rates[np.abs(rates) < _STILL] = 0.0
+        return MotionState(*state)
