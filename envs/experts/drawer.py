@@ -18,6 +18,8 @@ class DrawerExpert(Picking):
     after_closing = "pull"
     FURTHER_M = 0.02
     """The drawer is pulled this much further than it must."""
+    grip_within_m = 0.004
+    grip_care = 0.4
     lost_m = 0.03
 
     def carry(self, observation: ObservationDict) -> None:

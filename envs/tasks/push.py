@@ -17,14 +17,16 @@ from understudy.envs.tasks.task import Goal, Score
 
 RADIUS_M = 0.04
 HALF_HEIGHT_M = 0.02
-LOW_M = (0.40, -0.15)
-HIGH_M = (0.62, 0.15)
+REGION_M = ((0.40, -0.15), (0.62, 0.15))
+"""The rectangle that puck and goal are drawn from: its nearest and its furthest corner."""
+REGION_OF_ROBOTS_M = {"kuka_iiwa": ((0.50, -0.15), (0.63, 0.15))}
+"""The same for robots that cannot point down as near to themselves."""
 NEAREST_M = 0.08
 
 
 class Push:
-    """Puck and goal are drawn uniformly from x 0.40 to 0.62 m and y -0.15 to 0.15 m, at least 8 cm apart; a gripper is
-    shut.
+    """Puck and goal are drawn uniformly from x 0.40 to 0.62 m and y -0.15 to 0.15 m, at least 8 cm apart (x 0.50
+    to 0.63 m on kuka_iiwa, whose elbow bends less and whose flange is wider); a gripper is shut.
 
     Success: the puck's centre is within 3 cm of the goal. Reward: 1 on success, otherwise
     0.2 (1 - tanh 5a) + 0.6 (1 - tanh 5d), a the tool's distance from the puck and d the puck's from the goal, in m.
@@ -49,7 +51,8 @@ class Push:
 
     def start(self, robot: RobotDescription, rng: np.random.Generator) -> Start:
         """See `Task`."""
-        puck, goal = (np.array([*point, HALF_HEIGHT_M]) for point in apart(rng, LOW_M, HIGH_M, NEAREST_M))
+        low, high = REGION_OF_ROBOTS_M.get(robot.name, REGION_M)
+        puck, goal = (np.array([*point, HALF_HEIGHT_M]) for point in apart(rng, low, high, NEAREST_M))
         pose = Pose(puck, yaw_quaternion(float(rng.uniform(-np.pi, np.pi))))
         opening = 0.0 if robot.gripper else None
         return Start(near_home(robot, rng), opening, {"object": pose}, goals={"goal_position": goal})

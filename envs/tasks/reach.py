@@ -14,12 +14,19 @@ from understudy.envs.tasks.scene import SceneObject
 from understudy.envs.tasks.task import Goal, Score
 
 REACHED_M = 0.03
-GOAL_LOW_M = (0.35, -0.25, 0.1)
-GOAL_HIGH_M = (0.65, 0.25, 0.45)
+GOALS_M = ((0.35, -0.25, 0.1), (0.65, 0.25, 0.45))
+"""The box that goals are drawn from: its lowest and its highest corner."""
+GOALS_OF_ROBOTS_M = {
+    "kuka_iiwa": ((0.45, -0.25, 0.15), (0.75, 0.25, 0.50)),
+    "xarm6": ((0.30, -0.20, 0.1), (0.52, 0.20, 0.38)),
+    "two_joint": ((0.40, -0.35, 0.125), (0.90, 0.35, 0.125)),
+}
+"""The same for robots whose reach is another."""
 
 
 class Reach:
-    """The goal is drawn uniformly from a box in front of the arm.
+    """The goal is drawn uniformly from a box in front of the arm: x 0.35 to 0.65 m, y -0.25 to 0.25 m, z 0.10 to 0.45 m
+    on panda (`GOALS_OF_ROBOTS_M` has the others').
 
     Success: the tool is within 3 cm of it. Reward: -d, d the tool's distance from the goal in m.
     """
@@ -43,7 +50,8 @@ class Reach:
         """See `Task`."""
         joints = robot.home + rng.normal(0.0, 0.02, len(robot.joints))
         opening = robot.gripper.width if robot.gripper else None
-        return Start(joints, opening, goals={"goal_position": rng.uniform(GOAL_LOW_M, GOAL_HIGH_M)})
+        low, high = GOALS_OF_ROBOTS_M.get(robot.name, GOALS_M)
+        return Start(joints, opening, goals={"goal_position": rng.uniform(low, high)})
 
     def score(self, observation: Mapping[str, NDArray[Any]]) -> Score:
         """See `Task`."""

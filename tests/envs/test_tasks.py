@@ -58,8 +58,9 @@ def test_the_starts_fill_their_region():
     cubes = np.array([make_task("lift").start(PANDA, rng).objects["object"].position for _ in range(500)])
     goals = np.array([make_task("reach").start(PANDA, rng).goals["goal_position"] for _ in range(500)])
     assert np.ptp(cubes[:, :2], axis=0) == pytest.approx([0.24, 0.24], rel=0.03)
-    assert np.ptp(goals, axis=0) == pytest.approx(np.subtract(reach.GOAL_HIGH_M, reach.GOAL_LOW_M), rel=0.03)
-    assert np.all((goals >= reach.GOAL_LOW_M) & (goals <= reach.GOAL_HIGH_M))
+    low, high = reach.GOALS_M
+    assert np.ptp(goals, axis=0) == pytest.approx(np.subtract(high, low), rel=0.03)
+    assert np.all((goals >= low) & (goals <= high))
 
 
 @pytest.mark.parametrize("name", TASKS)
