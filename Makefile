@@ -68,9 +68,9 @@ robot-venv: $(ROBOT_STAMP)  ## the robot side, tested where torch and pybullet a
 # Other people's libraries, which tests have read our files and benchmarks compare with: each in an environment of its
 # own, at the versions of benchmarks/peers/NAME.txt (complete lists, so nothing else is pulled in). A folder of that name
 # holds empty stand-ins for modules that they import and we have no use for.
-PEERS := robomimic minari lerobot
+PEERS := robomimic minari lerobot panda_gym
 
-peers: $(PEERS:%=.peers/%/.installed)  ## robomimic, minari and lerobot, for the tests and benchmarks that need them
+peers: $(PEERS:%=.peers/%/.installed)  ## robomimic, minari, lerobot and panda-gym, for the tests and benchmarks that need them
 
 .peers/%/.installed: benchmarks/peers/%.txt
 	test -x .peers/$*/bin/python || $(PYTHON) -m venv .peers/$*

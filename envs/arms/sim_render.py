@@ -120,7 +120,7 @@ class SimRenderer:
         self.view = View()
         self._plugin = _load_egl(client) if renderer == "egl" else None
         self._drawn = False
-        self._mode = pybullet.ER_TINY_RENDERER if self._plugin is None else pybullet.ER_BULLET_HARDWARE_OPENGL
+        self.mode = pybullet.ER_TINY_RENDERER if self._plugin is None else pybullet.ER_BULLET_HARDWARE_OPENGL
 
     def set_view(self, view: View) -> None:
         """Draw like this from now on."""
@@ -148,7 +148,7 @@ class SimRenderer:
             pybullet.computeProjectionMatrixFOV(fov_deg, width / height, NEAR_M, FAR_M),
             lightDirection=self.view.light(),
             lightColor=(brightness, brightness, brightness),
-            renderer=self._mode,
+            renderer=self.mode,
             flags=pybullet.ER_NO_SEGMENTATION_MASK,
             physicsClientId=self._client,
         )[2]

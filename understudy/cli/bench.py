@@ -29,7 +29,7 @@ __all__ = ["BenchLoader", "BenchStore"]
 
 _WIDTH = 120
 """Columns of a table that goes into a file."""
-_PACKAGES = ("numpy", "h5py", "isal", "torch")
+_PACKAGES = ("numpy", "h5py", "isal", "torch", "pybullet", "gymnasium", "pin", "ruckig")
 Tables = Mapping[str, Sequence[Mapping[str, Any]]]
 
 
