@@ -17,6 +17,7 @@ import pybullet
 import pybullet_data
 from numpy.typing import NDArray
 
+from understudy.envs.arms.actuation import Actuation, Mode
 from understudy.envs.arms.arm import Command, Observation, Pose, Start
 from understudy.envs.arms.robot import RobotDescription
 from understudy.envs.arms.sim_dynamics import Dynamics
@@ -105,6 +106,7 @@ class SimArm:
         cameras: tuple[str, ...] = (),
         pictures: bool = False,
         realtime: bool = False,
+        actuation: Actuation | Mode = "position",
     ) -> None:
         """Args:
         robot: what to load.
@@ -112,10 +114,12 @@ class SimArm:
         cameras: those `observe` renders as `image_<camera>`; sizes from the robot's `ros.cameras`.
         pictures: `render` will be called often: with this, or with cameras, the fastest renderer here draws.
         realtime: pace the physics to the wall clock, for people and for ROS 2.
+        actuation: how the joints are driven.
 
         Raises:
-            InputError: the URDF cannot be loaded, or a camera is unknown.
+            InputError: the URDF cannot be loaded, or a camera or the actuation is unknown.
         """
+        self._actuation = actuation if isinstance(actuation, Actuation) else Actuation(actuation)
         self._robot = robot
         self._cameras = {name: _camera(robot, name) for name in cameras}
         self._objects = dict(objects or {})
@@ -285,7 +289,7 @@ class SimArm:
         self._joints = [names[name] for name in self._robot.joint_names]
         fingers = self._robot.gripper.joints if self._robot.gripper else {}
         self._fingers = [names[name] for name in fingers]
-        self.motors = SimMotors(client, self._body, self._robot, self._joints, self._fingers)
+        self.motors = SimMotors(client, self._body, self._robot, self._joints, self._fingers, self._actuation)
         dynamics = Dynamics(client)
         self.physics = SimPhysics(client, self._body, self._joints, self._fingers, dynamics)
         self.scene = SimScene(client, self._objects, dynamics)
@@ -358,7 +362,9 @@ class SimArm:
             "joint_position": np.array([state[0] for state in states]),
             "joint_velocity": np.array([state[1] for state in states]),
             # until the first step PyBullet still tells the effort of the episode before
-            "joint_effort": np.array([state[3] for state in states]) if self._stepped else np.zeros(len(states)),
+            "joint_effort": np.array(self.motors.torques or [state[3] for state in states])
+            if self._stepped
+            else np.zeros(len(states)),
         }
         if self._fingers:
             fingers = np.array([state[0] for state in self._states(self._fingers)])

@@ -1,8 +1,8 @@
 """The motors of a simulated arm: how commands become motion in PyBullet.
 
-Commands are followed the way a trajectory controller does: the set point moves from the last one to the new one over a
-control period. A command may wait for the episode's action delay before it acts. Owns set points, gains, forces,
-latency and the gripper; `sim_arm.py` owns the body, the scene and time.
+A command becomes a set point, which `actuation.py` says how the joints follow. A command may wait for the episode's
+action delay before it acts. Owns set points, gains, forces, latency and the gripper; `sim_arm.py` owns the body, the
+scene and time.
 """
 
 from __future__ import annotations
@@ -14,14 +14,17 @@ import numpy as np
 import pybullet
 from numpy.typing import NDArray
 
+from understudy.envs.arms.actuation import Actuation
 from understudy.envs.arms.arm import Command
+from understudy.envs.arms.dynamics import Dynamics
 from understudy.envs.arms.robot import RobotDescription
+from understudy.envs.arms.sim_physics import DAMPING
+from understudy.errors import InputError
 
 Vector = NDArray[np.float64]
 
 PHYSICS_HZ = 240
 """PyBullet's own default; its contact solver is tuned for it."""
-POSITION_GAIN = 0.2
 GEAR_ERP = 0.8
 """Share of a gear's play that one physics step takes back."""
 GEAR_FORCE = 100.0
@@ -52,19 +55,39 @@ class MotorState:
 class SimMotors:
     """Drives the joints and fingers of one body."""
 
-    def __init__(self, client: int, body: int, robot: RobotDescription, joints: list[int], fingers: list[int]) -> None:
+    def __init__(
+        self,
+        client: int,
+        body: int,
+        robot: RobotDescription,
+        joints: list[int],
+        fingers: list[int],
+        actuation: Actuation | None = None,
+    ) -> None:
         """Args:
         client: PyBullet's connection.
         body: the arm in it.
         robot: limits, rate and gripper.
         joints: PyBullet's indices of the arm's joints, in the robot's order.
         fingers: the same of the gripper's joints; empty where there is none.
+        actuation: how the joints are driven; position control where it is None.
+
+        Raises:
+            InputError: torques are to be computed for a robot whose URDF has no masses.
         """
         self._client, self._body, self._robot = client, body, robot
         self._joints, self._fingers = joints, fingers
-        self._efforts = robot.joint_array("effort")
+        self._efforts, self._speeds = robot.joint_array("effort"), robot.joint_array("velocity")
+        self._actuation = actuation or Actuation()
+        self._follow = {"position": self._by_position, "velocity": self._by_velocity, "torque": self._by_torque}[
+            self._actuation.mode
+        ]
         self._velocity_gains = [1.0] * len(joints)
         self._still = [0.0] * len(joints)
+        self.torques: list[float] | None = None
+        """(J,) N m of the physics step before under torque control, which PyBullet does not report; otherwise None."""
+        if self._actuation.mode == "torque":
+            self._prepare_torques()
         self.open_width = robot.gripper.width if robot.gripper else 0.0
         """m; 0 where there is no gripper."""
         self._waiting: deque[tuple[int, Command]] = deque()
@@ -87,7 +110,8 @@ class SimMotors:
     def set_physics(self, gain_scale: float, strength_scale: float, delay_s: float, gripper_scale: float = 1.0) -> None:
         """This episode's motors: gain, effort limit and gripper force against nominal, and the delay of commands, s."""
         self._gripper_scale = gripper_scale
-        self._gains = [POSITION_GAIN * gain_scale] * len(self._joints)
+        self._gain_scale = gain_scale
+        self._gains = [self._actuation.position_gain * gain_scale] * len(self._joints)
         self._forces = (self._efforts * strength_scale).tolist()
         self._delay_ns = round(delay_s * 1e9)
 
@@ -139,7 +163,8 @@ class SimMotors:
         self._waiting = deque(state.waiting)
 
     def _begin(self, now_ns: int, command: Command) -> None:
-        self._set_way(np.array(self._set_point(now_ns)), command.joint_position)
+        target = command.joint_position
+        self._set_way(target if self._actuation.hold == "zero_order" else np.array(self._set_point(now_ns)), target)
         self._begun_ns = now_ns
         if command.gripper_position is not None:
             self._width_target = command.gripper_position
@@ -158,16 +183,60 @@ class SimMotors:
     def _drive_joints(self, now_ns: int) -> None:
         step_ns = 1_000_000_000 // PHYSICS_HZ
         moving = now_ns + step_ns <= self._begun_ns + self._robot.period_s * 1e9 + 1000
+        self._follow(self._set_point(now_ns + step_ns), self._velocity if moving else self._still)
+
+    def _by_position(self, goal: list[float], velocity: list[float]) -> None:
         pybullet.setJointMotorControlArray(
             self._body,
             self._joints,
             pybullet.POSITION_CONTROL,
-            targetPositions=self._set_point(now_ns + step_ns),
-            targetVelocities=self._velocity if moving else self._still,
+            targetPositions=goal,
+            targetVelocities=velocity,
             forces=self._forces,
             positionGains=self._gains,
             velocityGains=self._velocity_gains,
             physicsClientId=self._client,
+        )
+
+    def _by_velocity(self, goal: list[float], velocity: list[float]) -> None:
+        here, _ = self._measured()
+        speed = velocity + self._actuation.follow_hz * self._gain_scale * (goal - here)
+        pybullet.setJointMotorControlArray(
+            self._body,
+            self._joints,
+            pybullet.VELOCITY_CONTROL,
+            targetVelocities=np.clip(speed, -self._speeds, self._speeds).tolist(),
+            forces=self._forces,
+            physicsClientId=self._client,
+        )
+
+    def _by_torque(self, goal: list[float], velocity: list[float]) -> None:
+        here, speed = self._measured()
+        frequency = self._actuation.frequency_rad_s * self._gain_scale**0.5
+        acceleration = frequency**2 * (goal - here)
+        acceleration += 2.0 * self._actuation.damping_ratio * frequency * (velocity - speed)
+        needed = self._dynamics.torque(here, speed, acceleration) + DAMPING * speed
+        self.torques = np.clip(needed, np.negative(self._forces), self._forces).tolist()
+        pybullet.setJointMotorControlArray(
+            self._body, self._joints, pybullet.TORQUE_CONTROL, forces=self.torques, physicsClientId=self._client
+        )
+
+    def _measured(self) -> tuple[Vector, Vector]:
+        """Positions and velocities (J,) of the joints in rad and rad/s, as an encoder tells them."""
+        states = pybullet.getJointStates(self._body, self._joints, physicsClientId=self._client)
+        return np.array([state[0] for state in states]), np.array([state[1] for state in states])
+
+    def _prepare_torques(self) -> None:
+        """The arm's nominal dynamics; and PyBullet's own motors, which brake every joint, are switched off."""
+        self._dynamics = Dynamics(self._robot)
+        if not self._dynamics.known:
+            raise InputError(
+                f"Torque control of {self._robot.name!r} needs the mass of every link, and some have none in "
+                f"{self._robot.kinematics_path()}; add <inertial> to them, or drive it by position or velocity."
+            )
+        self.torques = [0.0] * len(self._joints)
+        pybullet.setJointMotorControlArray(
+            self._body, self._joints, pybullet.VELOCITY_CONTROL, forces=self.torques, physicsClientId=self._client
         )
 
     def _drive_gripper(self, step: float, force: float) -> None:
