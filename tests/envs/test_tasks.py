@@ -10,12 +10,12 @@ from hypothesis import strategies as st
 from understudy.envs.arms.kinematics import Kinematics
 from understudy.envs.arms.robot import load_robot
 from understudy.envs.arms.rotations import quaternion_to_rotvec
-from understudy.envs.tasks import lift, reach
-from understudy.envs.tasks.task import HOLD_S, Score, Task, Verdict, make_task
+from understudy.envs.tasks import drawer, insert, lift, pick_place, push, reach, stack
+from understudy.envs.tasks.task import HOLD_S, Goal, Score, Task, Verdict, known_tasks, make_task
 from understudy.errors import InputError
 
 PANDA = load_robot("panda")
-TASKS = ("lift", "reach")
+TASKS = tuple(known_tasks())
 seeds = st.integers(0, 2**32 - 1)
 points = st.tuples(*[st.floats(-1.0, 1.0)] * 3).map(np.array)
 
@@ -142,7 +142,10 @@ def test_a_new_episode_forgets_the_success_of_the_last():
 
 
 def test_unknown_tasks_and_missing_grippers_are_refused():
-    with pytest.raises(InputError, match=r"Unknown task 'lfit': did you mean 'lift'\? Known tasks: drawer, insert, lift, pick_place, push, reach, stack"):
+    with pytest.raises(
+        InputError,
+        match=r"Unknown task 'lfit': did you mean 'lift'\? Known tasks: drawer, insert, lift, pick_place",
+    ):
         make_task("lfit")
     with pytest.raises(InputError, match="has no gripper"):
         make_task("lift").start(load_robot("kuka_iiwa"), np.random.default_rng(0))
@@ -155,3 +158,96 @@ def test_a_task_says_what_a_policy_needs_to_know(name: str):
     assert task.horizon > 0
     for key in task.objects:
         assert {f"{key}_position", f"{key}_quaternion"} <= set(task.observation_keys)
+
+
+def test_a_goal_judges_one_pair_of_points_or_many():
+    goal = Goal(tolerance_m=0.03)
+    achieved = np.array([[0.5, 0.0, 0.0], [0.5, 0.029, 0.0], [0.5, 0.0, 0.031]])
+    assert goal.reached(achieved, achieved[0]).tolist() == [True, True, False]
+    assert goal.distance(achieved, achieved[0]) == pytest.approx([0.0, 0.029, 0.031])
+    assert goal.reached(achieved[0], achieved[1]).shape == ()
+    with pytest.raises(InputError, match=r"tolerance must be a positive number of m, got 0"):
+        Goal(tolerance_m=0.0)
+
+
+def test_the_push_reward_grows_as_the_tool_nears_the_puck_and_the_puck_the_goal():
+    def earned(tool_x: float, puck_x: float) -> Score:
+        height = push.HALF_HEIGHT_M
+        seen = observation(
+            tool_position=[tool_x, 0, height], object_position=[puck_x, 0, height], goal_position=[0.6, 0, height]
+        )
+        return make_task("push").score(seen)
+
+    assert earned(0.2, 0.4).reward < earned(0.35, 0.4).reward < earned(0.45, 0.5).reward < 0.8
+    assert not earned(0.5, 0.569).success
+    assert earned(0.2, 0.571) == Score(1.0, True)
+
+
+def test_goals_of_pick_place_are_on_the_table_and_above_it():
+    rng, task = np.random.default_rng(0), make_task("pick_place")
+    heights = np.array([task.start(PANDA, rng).goals["goal_position"][2] for _ in range(400)]) - pick_place.HALF_EDGE_M
+    on_table = np.isclose(heights, 0.0)
+    assert 0.4 < on_table.mean() < 0.6
+    assert heights[~on_table].min() >= pick_place.HEIGHT_M[0]
+    assert 0.18 < heights[~on_table].max() <= pick_place.HEIGHT_M[1]
+
+
+@pytest.mark.parametrize(
+    ("name", "thing"), [("push", push), ("pick_place", pick_place), ("stack", stack), ("insert", insert)]
+)
+def test_what_belongs_together_begins_apart(name: str, thing: object):
+    rng, task = np.random.default_rng(0), make_task(name)
+    for _ in range(200):
+        start = task.start(PANDA, rng)
+        places = [pose.position for pose in start.objects.values()] + list(start.goals.values())
+        assert np.linalg.norm((places[0] - places[1])[:2]) >= thing.NEAREST_M  # type: ignore[attr-defined]
+
+
+def stacked(away: tuple[float, float, float], gripper: float) -> Score:
+    base = np.array([0.5, 0.1, stack.HALF_EDGE_BASE_M])
+    cube = base + [0.0, 0.0, stack.UP_M] + np.array(away)
+    seen = observation(tool_position=cube, object_position=cube, object_base_position=base, gripper_position=[gripper])
+    return make_task("stack").score(seen)
+
+
+def test_a_stack_counts_when_the_cube_rests_on_the_base_and_is_let_go():
+    assert stacked((0.0, 0.0, 0.0), 0.06) == Score(1.0, True)
+    assert not stacked((0.0, 0.0, 0.0), 0.04).success  # still gripped
+    assert not stacked((0.021, 0.0, 0.0), 0.08).success  # over the edge
+    assert not stacked((0.0, 0.0, 0.006), 0.08).success  # in the air
+    assert stacked((0.1, 0.1, 0.0), 0.04).reward < stacked((0.05, 0.0, 0.0), 0.04).reward < 0.9 + 1e-9
+
+
+def inserted(beside: float, above: float) -> Score:
+    hole = np.array([0.5, 0.1, insert.DEPTH_M / 2])
+    peg = np.array([0.5 + beside, 0.1, insert.HALF_LENGTH_M + above])
+    return make_task("insert").score(observation(tool_position=peg, object_position=peg, object_hole_position=hole))
+
+
+def test_a_peg_counts_when_it_is_three_centimetres_deep_in_the_hole():
+    assert inserted(0.0, 0.0099) == Score(1.0, True)
+    assert not inserted(0.0, 0.0105).success
+    assert not inserted(0.1, 0.0).success  # stands on the table beside the block
+    on_the_table, over_the_hole, half_way = inserted(0.1, 0.0), inserted(0.0, 0.045), inserted(0.0, 0.02)
+    assert on_the_table.reward < over_the_hole.reward < half_way.reward < 1.0
+
+
+def test_the_hole_is_one_millimetre_wider_than_the_peg():
+    walls = insert.block().shapes
+    peg = make_task("insert").objects["object"].shapes[0].half_extents
+    for axis in (0, 1):
+        inner = [abs(w.offset[axis]) - w.half_extents[axis] for w in walls if w.offset[axis] != 0.0]
+        assert inner == pytest.approx([peg[axis] + 0.0005] * 2)
+
+
+def test_a_drawer_counts_when_it_is_twelve_centimetres_open():
+    def earned(opening: float, away: float) -> Score:
+        handle = np.array([0.5, 0.0, drawer.HANDLE_M])
+        tool = handle + [away, 0.0, 0.0]
+        return make_task("drawer").score(
+            observation(tool_position=tool, object_position=handle, object_opening=[opening])
+        )
+
+    assert earned(0.0, 0.3).reward < earned(0.0, 0.0).reward < earned(0.06, 0.0).reward < 0.9
+    assert not earned(0.119, 0.0).success
+    assert earned(0.121, 0.5) == Score(1.0, True)
