@@ -12,6 +12,7 @@ observations: for hardware the deviation is then the simulator's error and the a
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -165,6 +166,22 @@ class Replayer:
             success_recorded=episode.info.success,
             success_replayed=success if judged else None,
         )
+
+    def observe_again(self, episode: Episode, physics: Mapping[str, float]) -> dict[str, Vector]:
+        """What would have been observed after each step under other physics: key -> (N, ...), without pictures.
+
+        The episode is taken up where its first observation says, as for hardware; its own physics are not used.
+
+        Raises:
+            InputError, ArmFault: as `play`.
+        """
+        scene = self._scene_for(episode)
+        scene.control.reset(dataclasses.replace(self._start(episode, None), physics=physics))
+        seen = []
+        for action in episode.channel(self.config.channel):
+            scene.control.apply(np.asarray(action, np.float64))
+            seen.append(scene.control.wait().values)
+        return {key: np.array([values[key] for values in seen], np.float64) for key in seen[0]}
 
     def _scene_for(self, episode: Episode) -> _Scene:
         """The simulator for an episode like this one; the last one's where it fits."""

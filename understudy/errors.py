@@ -82,6 +82,7 @@ EXTRA_OF_MODULE: dict[str, str] = {
     "pybullet": "sim",
     "pybullet_data": "sim",
     "gymnasium": "sim",
+    "cma": "sim",
     "torch": "train",
     "stable_baselines3": "train",
     "imitation": "train",

@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 import torch
 
+from understudy.envs.curriculum import Curriculum, CurriculumConfig
 from understudy.envs.make import make_env
-from understudy.envs.randomization import load_randomization
+from understudy.envs.randomization import Distribution, Randomization, load_randomization
 from understudy.envs.tasks.task import make_task
 from understudy.errors import InputError
 from understudy.learners import finetune as module
@@ -111,6 +112,21 @@ def test_the_same_seed_gives_the_same_result(clone: ChunkMLP) -> None:
     first, second = finetune(clone, SETTING, config), finetune(clone, SETTING, config)
     for name, tensor in first.state_dict().items():
         torch.testing.assert_close(second.state_dict()[name], tensor, rtol=0, atol=0)
+
+
+def test_a_curriculum_widens_while_a_policy_that_succeeds_trains(clone: ChunkMLP) -> None:
+    outer = Randomization("outer", {"action_delay_s": Distribution("uniform", 0.0, 0.02)})
+    curriculum = Curriculum(outer, CurriculumConfig(buffer=2, boundary_share=1.0, step=0.5))
+    rows: list[dict[str, float]] = []
+    setting = dataclasses.replace(SETTING, randomization=curriculum)
+    tuned = finetune(clone, setting, QUICK, rows.append)
+    assert rows[-1]["curriculum/width"] == curriculum.width > 0
+    assert "curriculum/action_delay_s_high" in rows[-1]
+    before = curriculum.state()
+    judge(clone, tuned, setting, QUICK)
+    assert curriculum.state() == before  # judged in the ranges that were reached, which then stay
+    with pytest.raises(InputError, match="in one process; leave out --processes"):
+        finetune(clone, setting, dataclasses.replace(QUICK, processes=2))
 
 
 def test_the_better_one_is_kept(clone: ChunkMLP) -> None:
