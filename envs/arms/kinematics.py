@@ -5,6 +5,7 @@ Poses are in the robot's base frame (the URDF's root link). Quaternions are xyzw
 
 from __future__ import annotations
 
+import eigenpy
 import numpy as np
 import pinocchio as pin
 from numpy.typing import NDArray
@@ -44,6 +45,7 @@ class Kinematics:
         """Pinocchio's numbers are the robot's, in the same order."""
         self._poses: dict[bytes, Pose] = {}
         self._range = robot.joint_array("lower"), robot.joint_array("upper")
+        self._bounds = list(zip(*(end.tolist() for end in self._range), strict=True))
         self._held = slice(0, 6 if len(joints) >= FULL_POSE_JOINTS else 3)
         """The rows of a pose error that joints are solved for."""
 
@@ -77,7 +79,7 @@ class Kinematics:
         full = pin.computeFrameJacobian(
             self._model, self._data, self._to_model(joint_position), self._frame, pin.LOCAL_WORLD_ALIGNED
         )
-        return np.asarray(full[:, self._columns], np.float64)
+        return np.asarray(full if self._direct else full[:, self._columns], np.float64)
 
     def solve(self, pose: Pose, seed: Vector, *, iterations: int = 20, tolerance: float = 1e-5) -> Vector:
         """Joints (J,) that bring the tool to `pose`, or as near as limits allow, starting from `seed`.
@@ -91,14 +93,15 @@ class Kinematics:
         goal = pin.SE3(pin.Quaternion(pose.quaternion), np.asarray(pose.position, np.float64))
         joints = np.array(seed, np.float64)
         error = _pose_error(self._placement(joints), goal)[self._held]
-        if not np.all(np.isfinite(error)):
+        if not np.isfinite(error).all():
             return np.full_like(joints, np.nan)
         extra = 1.0
         for _ in range(iterations):
             square = float(error @ error)
             if square < tolerance**2 or extra > MOST_EXTRA_DAMPING:
                 break
-            candidate = np.clip(joints + self._step(joints, error, extra * (MIN_DAMPING + 0.5 * square)), *self._range)
+            step = self._step(joints, error, extra * (MIN_DAMPING + 0.5 * square))
+            candidate = np.minimum(np.maximum(joints + step, self._range[0]), self._range[1])
             left = _pose_error(self._placement(candidate), goal)[self._held]
             if float(left @ left) < square:
                 joints, error, extra = candidate, left, max(1.0, extra / 10.0)
@@ -110,6 +113,9 @@ class Kinematics:
         """The damped step, without the joints that it would push past the limits they are at."""
         jacobian = self.jacobian(joints)[self._held]
         lower, upper = self._range
+        bounded = zip(self._bounds, joints.tolist(), strict=True)
+        if all(low < joint < high for (low, high), joint in bounded):  # most often: no joint is at a limit
+            return _damped_step(jacobian, error, damping)
         while True:
             step = _damped_step(jacobian, error, damping)
             blocked = ((joints <= lower) & (step < 0)) | ((joints >= upper) & (step > 0))
@@ -149,11 +155,14 @@ def reduced_model(robot: RobotDescription) -> pin.Model:
 
 def _pose_error(current: pin.SE3, goal: pin.SE3) -> Vector:
     """(6,) translation and rotation vector that bring `current` to `goal`, in base axes."""
-    rotation = pin.log3(goal.rotation @ current.rotation.T)
-    return np.concatenate([goal.translation - current.translation, rotation])
+    error = np.empty(6)
+    error[:3] = goal.translation - current.translation
+    error[3:] = pin.log3((goal * current.inverse()).rotation)
+    return error
 
 
 def _damped_step(jacobian: Vector, error: Vector, damping: float) -> Vector:
-    """dq = J^T (J J^T + w I)^-1 e."""
-    gram = jacobian @ jacobian.T + damping * np.eye(len(error))
-    return np.asarray(jacobian.T @ np.linalg.solve(gram, error))
+    """dq = J^T (J J^T + w I)^-1 e. What is inverted is symmetric and positive: Cholesky."""
+    gram = jacobian @ jacobian.T
+    gram.flat[:: len(error) + 1] += damping
+    return np.asarray(jacobian.T @ eigenpy.LLT(gram).solve(error))
