@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -11,6 +11,7 @@ import tyro
 
 from understudy.cli.options import require_seed
 from understudy.cli.train import progress_bar
+from understudy.datasets.drawing.picture_style import require_place
 from understudy.datasets.statistics import percent, percent_interval
 from understudy.deploy.skill import check_robot, load_skill
 from understudy.envs.arms.robot import RobotDescription, load_robot
@@ -46,6 +47,7 @@ class Evaluate:
     Example:
         understudy evaluate runs/bc --task lift
         understudy evaluate lift.skill --task lift --suite randomized --episodes 100 --json
+        understudy evaluate runs/bc --robustness robustness.png --sweep.episodes 20
     """
 
     policy: tyro.conf.Positional[Path]
@@ -53,7 +55,7 @@ class Evaluate:
     task: str | None = None
     """The task; by default the one that it was trained on, and no other is accepted."""
     suite: Literal["nominal", "randomized", "unseen"] = "nominal"
-    """Physics: as built, randomized as in fine-tuning, or more than that."""
+    """Physics: as built, randomized as in fine-tuning, or always outside of that."""
     episodes: int = 100
     """How many seeds."""
     seed: int = FIRST_SEED
@@ -62,16 +64,24 @@ class Evaluate:
     """Robot; by default the one that it was trained on."""
     workers: int = 2
     """Processes. The result does not depend on it."""
+    robustness: Path | None = None
+    """Instead of a suite, vary each physical parameter alone, and draw success against it into this file; the figures
+    go beside it as .json."""
+    sweep: Sweep = field(default_factory=lambda: Sweep())
     json: bool = False
     """Print one JSON object for programs."""
 
     def run(self) -> int:
         require_seed(self.seed)
+        if self.robustness is not None:
+            require_place(self.robustness)
         factory, task, robot, run = self._load()
         if self.task is not None and self.task != task:
             raise InputError(
                 f"{self.policy} was trained on task {task!r}, and --task is {self.task!r}; they must agree."
             )
+        if self.robustness is not None:
+            return self._sweep(factory, task, robot, self.robustness)
         with progress_bar(f"{task}, {self.suite}", self.episodes, quiet=self.json) as advance:
             result = evaluate(
                 factory,
@@ -86,6 +96,35 @@ class Evaluate:
         if run is not None:
             run.add_evaluation(result)
         print(json.dumps(result.as_dict(), indent=2) if self.json else describe(result))
+        return 0
+
+    def _sweep(self, factory: PolicyFactory, task: str, robot: RobotDescription, picture: Path) -> int:
+        from understudy.learners.robustness import (  # matplotlib
+            RobustnessConfig,
+            draw_robustness,
+            episodes_of,
+            measure_robustness,
+            summary,
+        )
+
+        names = tuple(name.strip() for name in self.sweep.parameters.split(",") if name.strip())
+        config = RobustnessConfig(
+            self.sweep.values, self.sweep.episodes, self.sweep.ranges, self.sweep.trained, names, self.seed
+        )
+        with progress_bar(f"{task}, each parameter alone", episodes_of(config), quiet=self.json) as advance:
+            found = measure_robustness(
+                factory, task, robot, config, policy=self.policy.name, workers=self.workers, progress=advance
+            )
+        draw_robustness(found, picture)
+        text = json.dumps(found.as_dict(), indent=2)
+        picture.with_suffix(".json").write_text(text + "\n")
+        if self.json:
+            print(text)
+            return 0
+        for row in summary(found):
+            inside = " (in the training range)" if row["in the training range"] else ""
+            print(f"{row['parameter']}: least at {row['worst at']:.4g}{inside}, {row['success there']}")
+        print(f"{picture} and {picture.with_suffix('.json').name} written")
         return 0
 
     def _load(self) -> tuple[PolicyFactory, str, RobotDescription, Run | None]:
@@ -107,6 +146,22 @@ class Evaluate:
                 "they must agree."
             )
         return RunPolicy(self.policy), run.config.task, robot, run
+
+
+@dataclass(frozen=True)
+class Sweep:
+    """What --robustness varies."""
+
+    values: int = 5
+    """Values of each parameter, beside its nominal one."""
+    episodes: int = 10
+    """Seeds at each value."""
+    ranges: str = "hard"
+    """What is swept: a preset or a YAML file."""
+    trained: str = "default"
+    """The ranges trained in, which the picture marks: a preset, a YAML file, or none."""
+    parameters: str = ""
+    """Which parameters, with commas between; all of the ranges by default."""
 
 
 def describe(result: Evaluation) -> str:
