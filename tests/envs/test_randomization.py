@@ -270,3 +270,14 @@ def test_any_mapping_gives_samples_that_are_numbers_or_an_input_error(tmp_path_f
         return
     sample = randomization.sample(np.random.default_rng(0))
     assert all(np.isfinite(value) for value in sample.values())
+
+
+def test_the_document_lists_every_parameter_with_its_range():
+    text = (Path(__file__).parents[2] / "docs" / "how-to" / "randomize.md").read_text()
+    default = load_randomization("default").distributions
+    for name, parameter in RANDOMIZABLE.items():
+        row = next(line for line in text.splitlines() if line.startswith(f"| `{name}` |"))
+        assert parameter.meaning in row
+        if name in default:
+            low, high = default[name].bounds
+            assert f"{low:.3g} to {high:.3g}" in row
