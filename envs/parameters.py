@@ -62,7 +62,7 @@ PARAMETERS: Mapping[str, Parameter] = {
     "object_offset_x_m": _either_way("m", "objects", "shift of every object's start along x", 1.0),
     "object_offset_y_m": _either_way("m", "objects", "shift of every object's start along y", 1.0),
     "object_yaw_rad": _either_way("rad", "objects", "turn of every loose object's start about its own vertical axis"),
-    "object_linear_damping": Parameter(0.04, "1/s", 0.0, INF, "objects", "d in dv/dt = -d v (1 + |v|) of objects"),
+    "object_linear_damping": Parameter(0.04, "1/s", 0.0, INF, "objects", "d in dv/dt = -d v (1 + abs v) of objects"),
     "object_angular_damping": Parameter(0.04, "1/s", 0.0, INF, "objects", "the same of their turning"),
     # contact
     "object_friction_scale": _scale("contact", "lateral friction of every object, times its nominal one"),
