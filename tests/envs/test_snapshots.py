@@ -1,0 +1,88 @@
+"""Going back to a moment: from it the same actions give the same bits."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from understudy.envs.arm_env import ArmEnv
+from understudy.envs.arms.fake_arm import FakeArm
+from understudy.envs.arms.guard import Guard
+from understudy.envs.arms.robot import load_robot
+from understudy.envs.experts.expert import make_expert
+from understudy.envs.make import make_env
+from understudy.envs.randomization import load_randomization
+from understudy.envs.tasks.task import make_task
+from understudy.errors import InputError
+
+
+def outcome(env: ArmEnv, action: np.ndarray) -> list[bytes]:
+    """Everything a step gives, and what the simulator is like after it, as bytes."""
+    observation, reward, terminated, truncated, info = env.step_units(action)
+    facts = [reward, terminated, truncated, info["success"], *info["sent"], *info["measured"]]
+    values = [*(observation[key] for key in sorted(observation)), env.control.arm.inner.simulator_state()]
+    return [np.array(facts, np.float64).tobytes(), *(value.tobytes() for value in values)]
+
+
+@pytest.mark.parametrize(
+    ("task", "robot", "physics"),
+    [("lift", "panda", "none"), ("lift", "panda", "hard"), ("stack", "panda", "none"), ("drawer", "xarm6", "mild")],
+)
+def test_the_same_actions_from_a_moment_give_the_same_bits(task: str, robot: str, physics: str):
+    """Moments before, while and after the fingers close, gone back to in any order, an episode in between."""
+    env = make_env(task, robot, randomization=load_randomization(physics))
+    for seed in range(2):
+        observation, _ = env.reset(seed=seed)
+        expert = make_expert(task, robot)
+        expert.reset(observation)
+        moments, actions, seen = [], [], []
+        for _ in range(55):
+            moments.append(env.save())
+            actions.append(expert.act(observation))
+            seen.append(outcome(env, actions[-1]))
+            observation = dict(env.aligned.values)
+        env.reset(seed=77)
+        for step in (50, 10, 45, 0, 35, 40, 30):
+            again = env.restore(moments[step])
+            if step:
+                assert b"".join(again[key].tobytes() for key in sorted(again)) == b"".join(seen[step - 1][1:-1])
+            for later in range(step, 55):
+                assert outcome(env, actions[later]) == seen[later], (seed, step, later)
+    env.close()
+
+
+def test_the_next_episode_after_going_back_is_the_one_that_would_have_come():
+    env = make_env("reach", randomization=load_randomization("default"))
+    env.reset(seed=3)
+    moment = env.save()
+    first = env.reset()[1]["start"]
+    env.restore(moment)
+    second = env.reset()[1]["start"]
+    assert first.physics == second.physics
+    assert np.array_equal(first.joint_position, second.joint_position)
+    env.close()
+
+
+def test_pybullet_forgets_a_moment_that_nobody_keeps():
+    """Its saved states are numbered from the lowest free one: ten thousand moments must not fill its memory."""
+    env = make_env("reach")
+    env.reset(seed=0)
+    numbers = {env.save().control.arm.arm.number for _ in range(20)}
+    assert len(numbers) <= 2
+    env.close()
+
+
+def test_a_moment_belongs_to_its_environment_and_to_a_simulated_arm():
+    first, second = make_env("reach"), make_env("reach")
+    with pytest.raises(InputError, match="nothing to save before the first reset"):
+        first.save()
+    first.reset(seed=0)
+    second.reset(seed=0)
+    with pytest.raises(InputError, match="another environment's"):
+        second.restore(first.save())
+    first.close()
+    second.close()
+    fake = ArmEnv(Guard(FakeArm(load_robot("panda"))), make_task("reach"))
+    fake.reset(seed=0)
+    with pytest.raises(InputError, match="A FakeArm cannot go back to a moment"):
+        fake.save()
