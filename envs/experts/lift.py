@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from understudy.envs.experts.expert import ObservationDict
+from understudy.envs.experts.expert import ObservationDict, Vector
 from understudy.envs.experts.picking import Picking
 from understudy.envs.experts.routine import Way, turn_to_yaw, vector, yaw_of
 
@@ -21,6 +21,10 @@ class LiftExpert(Picking):
     def gripped(self, observation: ObservationDict) -> bool:
         """By time alone: demonstrations that were recorded before must come out the same."""
         return self.ticks > 4 + self.style.gripper_delay
+
+    def closing(self, tool: Vector, grip: Vector) -> Vector:
+        """Stay where it is, for the same reason."""
+        return tool if self.ticks > self.style.gripper_delay else grip
 
     def carry(self, observation: ObservationDict) -> None:
         """See `Picking`."""

@@ -54,6 +54,10 @@ class Picking(Routine):
         still = abs(float(observation["gripper_position"][0]) - self._width) < self.STILL_M
         return self.ticks > 4 + self.style.gripper_delay and still
 
+    def closing(self, tool: Vector, grip: Vector) -> Vector:
+        """(3,) m: where the tool should be while the gripper closes."""
+        return grip
+
     def carry(self, observation: ObservationDict) -> None:
         """Advance through the phases after closing."""
         raise NotImplementedError
@@ -104,7 +108,7 @@ class Picking(Routine):
             beside = float(np.linalg.norm(tool[:2] - grip[:2]))
             height = 0.0 if beside < 0.012 else 0.05
             return np.asarray(grip + np.array([0.0, 0.0, height]))
-        return tool if self.ticks > self.style.gripper_delay else grip
+        return self.closing(tool, grip)
 
     def _hold(self, width: float) -> float:
         """What to tell a gripper that has closed on something `width` m thick.

@@ -205,7 +205,7 @@ def test_what_belongs_together_begins_apart(name: str, thing: object):
 
 def stacked(away: tuple[float, float, float], gripper: float) -> Score:
     base = np.array([0.5, 0.1, stack.HALF_EDGE_BASE_M])
-    cube = base + [0.0, 0.0, stack.UP_M] + np.array(away)
+    cube = base + np.array([0.0, 0.0, stack.UP_M]) + np.array(away)
     seen = observation(tool_position=cube, object_position=cube, object_base_position=base, gripper_position=[gripper])
     return make_task("stack").score(seen)
 
@@ -243,7 +243,7 @@ def test_the_hole_is_one_millimetre_wider_than_the_peg():
 def test_a_drawer_counts_when_it_is_twelve_centimetres_open():
     def earned(opening: float, away: float) -> Score:
         handle = np.array([0.5, 0.0, drawer.HANDLE_M])
-        tool = handle + [away, 0.0, 0.0]
+        tool = handle + np.array([away, 0.0, 0.0])
         return make_task("drawer").score(
             observation(tool_position=tool, object_position=handle, object_opening=[opening])
         )
