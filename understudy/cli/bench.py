@@ -21,11 +21,12 @@ from rich.console import Console
 from rich.table import Table
 
 from understudy import __version__
+from understudy.benchmarks.identification import IdentificationBench
 from understudy.benchmarks.loader import LoaderBench
 from understudy.benchmarks.store import StoreBench
 from understudy.errors import InputError
 
-__all__ = ["BenchLoader", "BenchStore"]
+__all__ = ["BenchIdentify", "BenchLoader", "BenchStore"]
 
 _WIDTH = 120
 """Columns of a table that goes into a file."""
@@ -76,6 +77,24 @@ class BenchStore:
 
     def run(self) -> int:
         return report("store", self.bench, self.bench.seed, self.out)
+
+
+@dataclass(frozen=True)
+class BenchIdentify:
+    """Whether it pays to fit the simulator to an arm before fine-tuning for it, on an arm with hidden parameters.
+
+    Needs about half an hour. `--keep FOLDER` leaves the datasets, the fit and the runs there.
+
+    Example:
+        understudy bench identify --out identify.json
+    """
+
+    bench: tyro.conf.OmitArgPrefixes[IdentificationBench] = field(default_factory=IdentificationBench)
+    out: Path | None = None
+    """Where the figures are written as JSON."""
+
+    def run(self) -> int:
+        return report("identify", self.bench, self.bench.seed, self.out)
 
 
 def report(name: str, bench: Benchmark, seed: int, out: Path | None) -> int:

@@ -84,6 +84,7 @@ COMMANDS: dict[tuple[str, ...], Command] = {
     ("deploy",): Command("understudy.cli.deploy", "Deploy", "run a skill on an arm over ROS 2"),
     ("bench", "env"): Command("understudy.cli.bench_env", "BenchEnv", "the simulated environment, beside panda-gym's"),
     ("bench", "loader"): Command("understudy.cli.bench", "BenchLoader", "training windows, beside robomimic's"),
+    ("bench", "identify"): Command("understudy.cli.bench", "BenchIdentify", "is a fitted simulator worth it?"),
     ("bench", "store"): Command("understudy.cli.bench", "BenchStore", "recording and saving, at any size of a dataset"),
     ("doctor",): Command("understudy.cli.doctor", "Doctor", "what works on this machine, and what is missing"),
 }
