@@ -1,0 +1,109 @@
+"""Gymnasium's ids: known without an import of ours, and content with Gymnasium's and stable-baselines3's checkers."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import warnings
+
+import gymnasium
+import numpy as np
+import pytest
+from gymnasium.utils.env_checker import check_env
+from stable_baselines3.common.env_checker import check_env as sb3_check_env
+
+from understudy.envs.goal_env import GoalEnv
+from understudy.envs.registration import GOAL_IDS, IDS, NAMESPACE
+from understudy.envs.tasks.task import known_tasks, make_task
+from understudy.errors import InputError
+
+EVERY_ID = [f"{NAMESPACE}/{name}" for name in (*IDS, *GOAL_IDS)]
+
+
+def test_every_task_has_an_id_and_every_goal_id_a_task_with_a_goal():
+    assert sorted(IDS.values()) == known_tasks()
+    assert all(make_task(task).goal is not None for task in GOAL_IDS.values())
+
+
+def test_an_id_is_known_without_an_import_of_ours():
+    program = (
+        "import gymnasium, sys; heavy = {'pybullet', 'understudy.envs.arm_env'} & set(sys.modules); "
+        "env = gymnasium.make('understudy/Reach-v0', robot='kuka_iiwa', reward='sparse', fixed_horizon=True, "
+        "randomize='mild'); env.reset(seed=0); step = env.step(env.action_space.sample()); "
+        "print(heavy, env.unwrapped.control.robot.name, step[1])"
+    )
+    done = subprocess.run([sys.executable, "-W", "error", "-c", program], capture_output=True, text=True, check=False)
+    assert done.stdout.strip().endswith("set() kuka_iiwa 0.0"), done.stderr
+
+
+@pytest.mark.parametrize("name", EVERY_ID)
+def test_the_checkers_are_content_without_a_warning(name: str, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("SDL_VIDEODRIVER", "dummy")  # human mode opens its window nowhere
+    env = gymnasium.make(name, disable_env_checker=True)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        check_env(env.unwrapped)
+        sb3_check_env(env.unwrapped, skip_render_check=True)
+    env.close()
+
+
+def test_cameras_and_sparse_reward_come_through_the_id():
+    env = gymnasium.make("understudy/Lift-v0", cameras=("front",), reward="sparse", render_mode="rgb_array")
+    observation, _ = env.reset(seed=0)
+    assert env.observation_space.contains(observation)
+    assert observation["image_front"].dtype == np.uint8
+    assert env.step(np.zeros(7, np.float32))[1] == 0.0
+    assert env.render().ndim == 3
+    env.close()
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"robot": "pnada"}, "did you mean 'panda'"),
+        ({"reward": "sprase"}, "Unknown reward 'sprase': did you mean 'sparse'"),
+        ({"cameras": ("fornt",)}, "Unknown camera 'fornt': did you mean 'front'"),
+        ({"randomize": "hrad"}, "did you mean 'hard'"),
+    ],
+)
+def test_what_there_is_none_of_is_refused(options: dict, words: str):
+    with pytest.raises(InputError, match=words):
+        gymnasium.make("understudy/Lift-v0", **options)
+
+
+def test_rewards_of_goals_are_the_steps_own_and_can_be_asked_for_many_at_once():
+    for reward in ("sparse", "shaped"):
+        env = GoalEnv("reach", reward=reward)
+        env.reset(seed=0)
+        rows = [env.step(env.action_space.sample()) for _ in range(5)]
+        achieved, desired = (np.array([row[0][key] for row in rows]) for key in ("achieved_goal", "desired_goal"))
+        assert np.allclose(env.compute_reward(achieved, desired, [{}] * 5), [row[1] for row in rows])
+        here = env.compute_reward(achieved, achieved, [{}] * 5)
+        assert (here == 0.0).all()
+        far = env.compute_reward(achieved + np.array([1.0, 0.0, 0.0]), achieved, [{}] * 5)
+        assert np.allclose(far, -1.0)
+        env.close()
+
+
+def test_reaching_the_goal_is_told_and_does_not_end_the_episode():
+    env = GoalEnv("reach")
+    observation, _ = env.reset(seed=2)
+    steps, truncated = 0, False
+    while not truncated:
+        steps += 1
+        way = observation["desired_goal"] - observation["achieved_goal"]
+        observation, reward, terminated, truncated, info = env.step(np.clip(way / 0.03, -1, 1).astype(np.float32))
+        assert not terminated
+        assert (
+            info["is_success"]
+            == (reward == 0.0)
+            == bool(np.linalg.norm(observation["desired_goal"] - observation["achieved_goal"]) <= env.goal.tolerance_m)
+        )
+    assert steps == env.arm_env.task.horizon
+    assert info["is_success"]
+    env.close()
+
+
+def test_a_task_without_a_goal_is_refused():
+    with pytest.raises(InputError, match=r"'lift' has no goal of its own.*reach"):
+        GoalEnv("lift")
