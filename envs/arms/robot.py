@@ -10,13 +10,13 @@ import importlib.util
 import re
 from pathlib import Path
 from typing import Annotated, Literal
-from xml.etree import ElementTree
 
 import numpy as np
 import yaml
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+from understudy.envs.arms.robot_check import check_files, refuse
 from understudy.errors import InputError, unknown_name
 
 ROBOTS = Path(__file__).parent / "robots"
@@ -254,17 +254,37 @@ def load_robot(source: str | Path) -> RobotDescription:
     """Read a robot by its shipped name ('panda') or from a YAML file, and check it against its URDF.
 
     Raises:
-        InputError: no such name or file, not YAML, unknown or missing keys, or limits beyond the URDF's.
+        InputError: no such name or file, not YAML, unknown or missing keys, or one of the errors of `robot_check.py`.
+    """
+    path = robot_file(source)
+    robot = read_robot(path)
+    refuse(check_files(robot, path), source)
+    return robot
+
+
+def robot_file(source: str | Path) -> Path:
+    """The YAML file of a shipped robot's name, or of the file that `source` is.
+
+    Raises:
+        InputError: no such name or file.
     """
     text_source = str(source)
     if text_source.endswith((".yaml", ".yml")):
         path = Path(source)
         if not path.is_file():
             raise InputError(f"Robot file {path} does not exist.")
-    elif text_source in known_robots():
-        path = ROBOTS / f"{text_source}.yaml"
-    else:
+        return path
+    if text_source not in known_robots():
         raise unknown_name("robot", text_source, [*known_robots(), "path/to/robot.yaml"])
+    return ROBOTS / f"{text_source}.yaml"
+
+
+def read_robot(path: Path) -> RobotDescription:
+    """Read a robot's file alone, without its URDF.
+
+    Raises:
+        InputError: not YAML, or unknown, missing or senseless keys.
+    """
     try:
         data = yaml.safe_load(path.read_text())
     except (yaml.YAMLError, OSError, ValueError, RecursionError) as error:
@@ -274,11 +294,9 @@ def load_robot(source: str | Path) -> RobotDescription:
     if "folder" in data:
         raise InputError(f"{path}: {unknown_name('key', 'folder', _written_keys(RobotDescription))}")
     try:
-        robot = RobotDescription.model_validate({**data, "folder": path.resolve().parent})
+        return RobotDescription.model_validate({**data, "folder": path.resolve().parent})
     except ValidationError as error:
         raise InputError(f"{path}: {describe_validation(error, RobotDescription)}") from error
-    _check_against_urdf(robot, path)
-    return robot
 
 
 def describe_validation(error: ValidationError, model: type[BaseModel]) -> str:
@@ -315,48 +333,3 @@ def _model_at(model: type[BaseModel], location: tuple[int | str, ...]) -> type[B
         candidates = [field.annotation, *getattr(field.annotation, "__args__", ())]
         current = next((c for c in candidates if isinstance(c, type) and issubclass(c, BaseModel)), None)
     return current
-
-
-def _check_against_urdf(robot: RobotDescription, path: Path) -> None:
-    """Refuse joints, frames or fingers the URDF does not have, and limits wider than its own."""
-    urdf = robot.kinematics_path()
-    try:
-        root = ElementTree.parse(urdf).getroot()  # noqa: S314 - local robot file, no entities fetched
-    except (ElementTree.ParseError, OSError, ValueError) as error:
-        raise InputError(f"{path}: URDF {urdf} is not readable as XML: {error}") from error
-    links = [str(link.get("name")) for link in root.findall("link")]
-    joints = {str(joint.get("name")): joint for joint in root.findall("joint")}
-    if robot.tool_frame not in links:
-        raise InputError(f"{path}: tool_frame: {unknown_name('link', robot.tool_frame, links)}")
-    fingers = list(robot.gripper.joints) if robot.gripper else []
-    for name in [*robot.joint_names, *fingers]:
-        if name not in joints:
-            raise InputError(f"{path}: joints: {unknown_name('joint', name, list(joints))}")
-    for described in robot.joints:
-        _check_joint(described, joints[described.name], path)
-
-
-def _check_joint(joint: JointDescription, element: ElementTree.Element, path: Path) -> None:
-    """Refuse a joint that does not turn, or whose limits are wider than those of its URDF element."""
-    kind = element.get("type")
-    if kind not in ("revolute", "continuous"):
-        raise InputError(
-            f"{path}: joint {joint.name!r} is {kind} in the URDF; an arm's joints must be revolute or continuous."
-        )
-    limit = element.find("limit")
-    if limit is None:
-        return
-    try:
-        lower, upper = float(limit.get("lower", "0")), float(limit.get("upper", "0"))
-        speed = float(limit.get("velocity", "inf"))
-    except ValueError as error:
-        raise InputError(f"{path}: joint {joint.name!r}: its limit in the URDF is not a number: {error}.") from error
-    if kind == "revolute" and (joint.lower < lower - 1e-6 or joint.upper > upper + 1e-6):
-        raise InputError(
-            f"{path}: joint {joint.name!r}: limits [{joint.lower}, {joint.upper}] rad are wider than the URDF's "
-            f"[{lower}, {upper}] rad; narrow them."
-        )
-    if joint.velocity > speed + 1e-6:
-        raise InputError(
-            f"{path}: joint {joint.name!r}: velocity limit {joint.velocity} rad/s is above the URDF's {speed} rad/s."
-        )

@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from understudy.envs.arms.actuation import Actuation, Mode
 from understudy.envs.arms.arm import Command, Observation, Pose, Start
 from understudy.envs.arms.robot import RobotDescription
+from understudy.envs.arms.robot_check import check_full_urdf, refuse
 from understudy.envs.arms.sim_dynamics import Dynamics
 from understudy.envs.arms.sim_looks import SimLooks
 from understudy.envs.arms.sim_motors import PHYSICS_HZ, MotorState, SimMotors
@@ -277,6 +278,7 @@ class SimArm:
         # contacts are solved in an order that does not depend on when they began: a moment can be gone back to exactly
         pybullet.setPhysicsEngineParameter(deterministicOverlappingPairs=1, physicsClientId=client)
         pybullet.setAdditionalSearchPath(pybullet_data.getDataPath(), physicsClientId=client)
+        refuse(check_full_urdf(self._robot), self._robot.folder / f"{self._robot.name}.yaml")
         path = self._robot.urdf_path()
         try:
             self._body = pybullet.loadURDF(str(path), useFixedBase=True, physicsClientId=client)

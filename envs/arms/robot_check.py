@@ -1,0 +1,315 @@
+"""What is wrong with a robot's files: its YAML against its URDF, each finding with file, line and remedy.
+
+Errors are refused when the robot is loaded (`load_robot`, and for what only simulation needs `SimArm`); warnings are
+what `understudy doctor --robot` says besides. Nothing here needs a simulator or ROS.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+import numpy as np
+import yaml
+
+from understudy.envs.arms.urdf import Joint, Link, Urdf, read_urdf
+from understudy.errors import InputError, unknown_name
+
+if TYPE_CHECKING:
+    from understudy.envs.arms.robot import JointDescription, RobotDescription
+
+ROUNDING = 1e-6
+LIMIT_ELEMENT = '<limit lower="..." upper="..." velocity="..." effort="..."/>'
+SMALLEST_INERTIA_KG_M2 = 1e-12
+TRIANGLE_SLACK = 0.01
+"""Principal moments of a body satisfy a + b >= c; makers' rounded numbers break that by less than this share."""
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing that is wrong, or that deserves a look."""
+
+    check: str
+    level: Literal["error", "warning"]
+    where: str
+    """File, and line where it can be known: `arm.urdf:12`."""
+    message: str
+    remedy: str
+
+    def __str__(self) -> str:
+        return f"{self.where}: {self.message}; {self.remedy}"
+
+
+def refuse(findings: list[Finding], source: str | Path) -> None:
+    """Raise for the first error among findings, if there is one.
+
+    Raises:
+        InputError: says where, what, what to do, and how many more there are.
+    """
+    errors = [finding for finding in findings if finding.level == "error"]
+    if errors:
+        more = f" ({len(errors) - 1} more: understudy doctor --robot {source})" if len(errors) > 1 else ""
+        raise InputError(f"{errors[0]}.{more}")
+
+
+def check_files(robot: RobotDescription, path: Path) -> list[Finding]:
+    """Check a robot's YAML file at `path` against the URDF that kinematics use.
+
+    Raises:
+        InputError: the URDF is missing or unreadable.
+    """
+    urdf = read_urdf(robot.kinematics_path())
+    lines = YamlLines(path)
+    findings = list(_names(robot, urdf, lines))
+    for index, described in enumerate(robot.joints):
+        if described.name in urdf.joints:
+            findings += _arm_joint(described, urdf.joints[described.name], urdf, lines.at("joints", index))
+    return findings + list(_fingers(robot, urdf, lines)) + list(_others(robot, urdf)) + list(_inertias(urdf))
+
+
+def check_full_urdf(robot: RobotDescription) -> list[Finding]:
+    """Check the URDF that simulation loads: meshes, and masses and mimic joints where it is not the kinematics file.
+
+    Raises:
+        InputError: the URDF is missing or unreadable.
+    """
+    urdf = read_urdf(robot.urdf_path())
+    findings = list(_meshes(urdf))
+    if robot.kinematics is not None:
+        findings += [*_others(robot, urdf), *_inertias(urdf)]
+    return findings
+
+
+class YamlLines:
+    """The line of each key of a YAML file."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._root = yaml.compose(path.read_text(), yaml.SafeLoader)
+
+    def at(self, *keys: str | int) -> str:
+        """`file:line` of an entry, or of the nearest one above it that is there."""
+        node, line = self._root, 1
+        for key in keys:
+            below = _entry(node, key)
+            if below is None:
+                break
+            line, node = below
+        return f"{self._path}:{line}"
+
+
+def _entry(node: yaml.Node | None, key: str | int) -> tuple[int, yaml.Node] | None:
+    if isinstance(node, yaml.MappingNode):
+        for name, value in node.value:
+            if name.value == key:
+                return name.start_mark.line + 1, value
+    if isinstance(node, yaml.SequenceNode) and isinstance(key, int) and key < len(node.value):
+        return node.value[key].start_mark.line + 1, node.value[key]
+    return None
+
+
+def _names(robot: RobotDescription, urdf: Urdf, lines: YamlLines) -> Iterator[Finding]:
+    """The names of the YAML file that the URDF does not have."""
+    if robot.tool_frame not in urdf.links:
+        problem = str(unknown_name("link", robot.tool_frame, urdf.links)).rstrip(".")
+        yield Finding(
+            "tool frame", "error", lines.at("tool_frame"), f"tool_frame: {problem}", "name the link that is the tool"
+        )
+    named = [(("joints", index, "name"), joint.name) for index, joint in enumerate(robot.joints)]
+    named += [(("gripper", "joints", name), name) for name in (robot.gripper.joints if robot.gripper else ())]
+    for keys, name in named:
+        if name not in urdf.joints:
+            problem = str(unknown_name("joint", name, urdf.joints)).rstrip(".")
+            yield Finding(
+                "joint name", "error", lines.at(*keys), f"joints: {problem}", f"{urdf.path} has no such joint"
+            )
+
+
+def _arm_joint(described: JointDescription, joint: Joint, urdf: Urdf, listed: str) -> Iterator[Finding]:
+    """A joint of the arm: that it turns, is limited, is not another's follower, and is not promised too much."""
+    where, name = f"{urdf.path}:{joint.line}", f"joint {joint.name!r}"
+
+    def wrong(message: str, remedy: str, at: str = where) -> Finding:
+        return Finding("joint limits", "error", at, f"{name}{message}", remedy)
+
+    if joint.kind not in ("revolute", "continuous"):
+        yield wrong(
+            f" is {joint.kind} in the URDF", "an arm's joints must be revolute or continuous; list another", listed
+        )
+        return
+    numbers = (joint.lower, joint.upper, joint.velocity, joint.effort)
+    if any(number is not None and not math.isfinite(number) for number in numbers):
+        yield wrong(": its limit in the URDF is not a number", "write finite numbers, in rad, rad/s and N m")
+        return
+    if joint.velocity is None or joint.effort is None or (joint.kind == "revolute" and joint.lower is None):
+        wanted = LIMIT_ELEMENT if joint.kind == "revolute" else '<limit velocity="..." effort="..."/>'
+        yield wrong(" is not limited in the URDF", f"give it {wanted} with the maker's numbers")
+        return
+    for number, unit in ((joint.velocity, "velocity"), (joint.effort, "effort")):
+        if number <= 0:
+            yield wrong(f": its {unit} limit in the URDF is {number}, so it could never move", "write the maker's")
+    if joint.mimic is not None:
+        yield wrong(
+            f" follows {joint.mimic.leader!r} (mimic)", "list the joint it follows instead, or take <mimic> out"
+        )
+    yield from _wider(described, joint, listed)
+
+
+def _wider(described: JointDescription, joint: Joint, at: str) -> Iterator[Finding]:
+    """Limits that the YAML file widens."""
+    name = f"joint {joint.name!r}"
+    if joint.lower is not None and joint.upper is not None and joint.lower >= joint.upper:
+        yield Finding(
+            "joint limits", "error", at, f"{name}: the URDF's range [{joint.lower}, {joint.upper}] rad is empty",
+            "write its lower limit below its upper one",
+        )  # fmt: skip
+    elif (
+        joint.lower is not None
+        and joint.upper is not None
+        and (described.lower < joint.lower - ROUNDING or described.upper > joint.upper + ROUNDING)
+    ):
+        yield Finding(
+            "joint limits", "error", at,
+            f"{name}: limits [{described.lower}, {described.upper}] rad are wider than the URDF's "
+            f"[{joint.lower}, {joint.upper}] rad", "narrow them",
+        )  # fmt: skip
+    for field, unit in (("velocity", "rad/s"), ("effort", "N m")):
+        ours, theirs = getattr(described, field), getattr(joint, field)
+        if ours > theirs + ROUNDING and theirs > 0:
+            yield Finding(
+                "joint limits", "error", at,
+                f"{name}: {field} limit {ours} {unit} is above the URDF's {theirs} {unit}", "lower it",
+            )  # fmt: skip
+
+
+def _fingers(robot: RobotDescription, urdf: Urdf, lines: YamlLines) -> Iterator[Finding]:
+    """Fingers that are sent where the URDF does not let them go, or not where their leader takes them."""
+    if robot.gripper is None:
+        return
+    ends = robot.gripper.joints
+    for name, places in ends.items():
+        joint = urdf.joints.get(name)
+        if joint is None:
+            continue
+        at = lines.at("gripper", "joints", name)
+        if not joint.moves:
+            yield Finding("fingers", "error", at, f"finger joint {name!r} is fixed in the URDF", "list one that moves")
+        elif (
+            joint.lower is not None
+            and joint.upper is not None
+            and (min(places) < joint.lower - ROUNDING or max(places) > joint.upper + ROUNDING)
+        ):
+            yield Finding(
+                "fingers", "error", at,
+                f"finger joint {name!r} goes from {places[0]} to {places[1]}, and the URDF lets it go from "
+                f"{joint.lower} to {joint.upper}", "stay between these",
+            )  # fmt: skip
+        if joint.mimic is not None and joint.mimic.leader in ends:
+            led = _led(joint, ends[joint.mimic.leader])
+            if not np.allclose(led, places, atol=1e-3):
+                yield Finding(
+                    "mimic", "warning", at,
+                    f"finger joint {name!r} goes from {places[0]} to {places[1]}, and following "
+                    f"{joint.mimic.leader!r} it would go from {led[0]:g} to {led[1]:g}",
+                    f"write `{name}: [{led[0]:g}, {led[1]:g}]`",
+                )  # fmt: skip
+
+
+def _others(robot: RobotDescription, urdf: Urdf) -> Iterator[Finding]:
+    """Joints that move and that the YAML file does not list."""
+    ends = robot.gripper.joints if robot.gripper else {}
+    for joint in urdf.joints.values():
+        if not joint.moves or joint.name in robot.joint_names or joint.name in ends:
+            continue
+        if joint.mimic is None:
+            yield Finding(
+                "other joints", "warning", f"{urdf.path}:{joint.line}",
+                f"joint {joint.name!r} moves and the robot's file does not list it, so it is taken to stand at 0",
+                "list it under `joints` or `gripper.joints`, or make it fixed",
+            )  # fmt: skip
+            continue
+        entry = f"`{joint.name}: [closed, open]`"
+        if joint.mimic.leader in ends:
+            closed, opened = _led(joint, ends[joint.mimic.leader])
+            entry = f"`{joint.name}: [{closed:g}, {opened:g}]`"
+        yield Finding(
+            "mimic", "error", f"{urdf.path}:{joint.mimic.line}",
+            f"joint {joint.name!r} follows {joint.mimic.leader!r} (mimic), and nothing drives it",
+            f"add {entry} to `gripper.joints`, or make it fixed",
+        )  # fmt: skip
+
+
+def _led(joint: Joint, leader: tuple[float, float]) -> tuple[float, float]:
+    """Where a mimic joint is when its leader is closed and when it is open."""
+    mimic = joint.mimic
+    if mimic is None:
+        return leader
+    closed, opened = (mimic.multiplier * place + mimic.offset for place in leader)
+    return closed, opened
+
+
+def _inertias(urdf: Urdf) -> Iterator[Finding]:
+    """Masses that joints move: of a URDF without any nothing is asked, but then each must make sense."""
+    if all(link.mass is None for link in urdf.links.values()):
+        return
+    for joint in urdf.joints.values():
+        if not joint.moves:
+            continue
+        moved = urdf.rigid_with(joint.child)
+        for link in moved:
+            yield from _inertia(link, urdf)
+        if moved and not any(link.mass for link in moved):
+            yield Finding(
+                "inertia", "error", f"{urdf.path}:{moved[0].line}",
+                f"link {joint.child!r}, which joint {joint.name!r} moves, has no mass",
+                "give it <inertial> with the mass and inertia of its CAD model",
+            )  # fmt: skip
+
+
+def _inertia(link: Link, urdf: Urdf) -> Iterator[Finding]:
+    """One link's mass and inertia; a link of no mass is a frame and may have any."""
+    where = f"{urdf.path}:{link.line}"
+    if link.mass is None or link.mass == 0:
+        return
+    if not (math.isfinite(link.mass) and all(math.isfinite(moment) for moment in link.inertia)):
+        yield Finding(
+            "inertia", "error", where, f"link {link.name!r}: mass or inertia is not a number", "write numbers"
+        )
+    elif link.mass < 0:
+        yield Finding("inertia", "error", where, f"link {link.name!r}: mass {link.mass} kg is negative", "mend it")
+    else:
+        xx, xy, xz, yy, yz, zz = link.inertia
+        small, middle, large = np.linalg.eigvalsh([[xx, xy, xz], [xy, yy, yz], [xz, yz, zz]])
+        if small < SMALLEST_INERTIA_KG_M2:
+            what = "zero" if large < SMALLEST_INERTIA_KG_M2 else f"impossible: a principal moment is {small:.3g} kg m^2"
+            yield Finding(
+                "inertia", "error", where, f"link {link.name!r}: its inertia is {what}",
+                "write the one of its CAD model, or of a box of its size",
+            )  # fmt: skip
+        elif small + middle < large * (1 - TRIANGLE_SLACK):
+            yield Finding(
+                "inertia", "warning", where,
+                f"link {link.name!r}: no body has the principal moments {small:.3g}, {middle:.3g} and {large:.3g} "
+                "kg m^2 (two add up to the third at least)", "check the numbers of its CAD model",
+            )  # fmt: skip
+
+
+def _meshes(urdf: Urdf) -> Iterator[Finding]:
+    """Meshes that are not where PyBullet looks for them."""
+    for link in urdf.links.values():
+        for mesh, line in link.meshes:
+            places = urdf.look_for(mesh)
+            if any(place.is_file() for place in places):
+                continue
+            remedy = "put the file there, or write its path relative to the URDF"
+            if mesh.startswith("package://"):
+                package = mesh.removeprefix("package://").split("/")[0]
+                remedy = f"put the package's folder {package!r} beside the URDF or in a folder above it"
+            yield Finding(
+                "meshes", "error", f"{urdf.path}:{line}",
+                f"link {link.name!r}: mesh {mesh!r} is missing, it was looked for at {places[0]}"
+                + (" and in the folders above" if len(places) > 1 else ""), remedy,
+            )  # fmt: skip

@@ -1,0 +1,193 @@
+"""A URDF as far as a robot's checks need it: links, joints and meshes, each with the line it stands on.
+
+Reads; judges nothing (`robot_check.py` does). The format: wiki.ros.org/urdf/XML.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from xml.etree.ElementTree import Element, TreeBuilder
+from xml.parsers import expat
+
+from understudy.errors import InputError
+
+NO_INERTIA = (0.0,) * 6
+MOVABLE = ("revolute", "continuous", "prismatic", "planar", "floating")
+
+
+@dataclass(frozen=True)
+class Link:
+    """A rigid body."""
+
+    name: str
+    line: int
+    mass: float | None
+    """kg; None where it has no <inertial>."""
+    inertia: tuple[float, ...] = NO_INERTIA
+    """ixx, ixy, ixz, iyy, iyz, izz, kg m^2."""
+    meshes: tuple[tuple[str, int], ...] = ()
+    """File names as written, each with its line."""
+
+
+@dataclass(frozen=True)
+class Mimic:
+    """A joint that is to follow another: position = multiplier * leader + offset."""
+
+    leader: str
+    multiplier: float
+    offset: float
+    line: int
+
+
+@dataclass(frozen=True)
+class Joint:
+    """What connects two links. Limits are None where the file has none; numbers that are none are NaN."""
+
+    name: str
+    kind: str
+    parent: str
+    child: str
+    line: int
+    lower: float | None
+    upper: float | None
+    velocity: float | None
+    effort: float | None
+    mimic: Mimic | None
+
+    @property
+    def moves(self) -> bool:
+        """Whether it is not fixed."""
+        return self.kind in MOVABLE
+
+
+@dataclass(frozen=True)
+class Urdf:
+    """A robot's description."""
+
+    path: Path
+    name: str
+    links: dict[str, Link] = field(default_factory=dict)
+    joints: dict[str, Joint] = field(default_factory=dict)
+
+    @property
+    def root(self) -> str | None:
+        """The link that nothing carries; None where there is none."""
+        carried = {joint.child for joint in self.joints.values()}
+        return next((name for name in self.links if name not in carried), None)
+
+    def rigid_with(self, link: str) -> list[Link]:
+        """A link and everything that fixed joints attach to it."""
+        found = [self.links[link]] if link in self.links else []
+        for joint in self.joints.values():
+            if joint.parent == link and not joint.moves:
+                found += self.rigid_with(joint.child)
+        return found
+
+    def look_for(self, mesh: str) -> list[Path]:
+        """Where a mesh is looked for: under the folder of this file and those above it, as PyBullet does."""
+        plain = Path(mesh.removeprefix("package://").removeprefix("model://").removeprefix("file://"))
+        if plain.is_absolute():
+            return [plain]
+        return [folder / plain for folder in self.path.resolve().parents]
+
+
+def read_urdf(path: Path) -> Urdf:
+    """Read a URDF.
+
+    Raises:
+        InputError: the file is not readable as XML, or is no tree of links and joints.
+    """
+    try:
+        root, lines = _parse(path.read_bytes())
+    except (expat.ExpatError, OSError, ValueError, LookupError) as error:
+        raise InputError(f"URDF {path} is not readable as XML: {error}") from error
+    links = {link.name: link for link in (_link(element, lines) for element in root.findall("link"))}
+    joints = {joint.name: joint for joint in (_joint(element, lines) for element in root.findall("joint"))}
+    urdf = Urdf(path, root.get("name", path.stem), links, joints)
+    parents = {joint.child: joint.parent for joint in joints.values()}
+    for link in links:
+        seen, here = {link}, link
+        while (here := parents.get(here, "")) and here not in seen:
+            seen.add(here)
+        if here:
+            raise InputError(f"URDF {path}: link {link!r} hangs on itself; joints must form a tree.")
+    return urdf
+
+
+def _parse(text: bytes) -> tuple[Element, dict[Element, int]]:
+    """The tree and the line on which each element begins, which ElementTree alone forgets."""
+    builder, lines = TreeBuilder(), {}
+    parser = expat.ParserCreate()
+
+    def start(name: str, attributes: dict[str, str]) -> None:
+        lines[builder.start(name, attributes)] = parser.CurrentLineNumber
+
+    def refuse(*_: object) -> None:
+        raise ValueError("it declares entities, which a URDF has no use for")
+
+    parser.StartElementHandler = start
+    parser.EndElementHandler = builder.end
+    parser.EntityDeclHandler = refuse
+    parser.Parse(text, True)
+    return builder.close(), lines
+
+
+def _link(element: Element, lines: dict[Element, int]) -> Link:
+    meshes = tuple((mesh.get("filename", ""), lines[mesh]) for mesh in _within(element, "mesh"))
+    inertial = element.find("inertial")
+    if inertial is None:
+        return Link(element.get("name", ""), lines[element], None, meshes=meshes)
+    mass, inertia = inertial.find("mass"), inertial.find("inertia")
+    moments = ("ixx", "ixy", "ixz", "iyy", "iyz", "izz")
+    return Link(
+        element.get("name", ""),
+        lines[inertial],
+        _number(mass, "value", 0.0),
+        tuple(_number(inertia, moment, 0.0) or 0.0 for moment in moments),
+        meshes,
+    )
+
+
+def _joint(element: Element, lines: dict[Element, int]) -> Joint:
+    limit, mimic = element.find("limit"), element.find("mimic")
+    kind = element.get("type", "")
+    bounds = (None, None) if limit is None else (_number(limit, "lower", 0.0), _number(limit, "upper", 0.0))
+    follows = None
+    if mimic is not None:
+        factor, offset = _number(mimic, "multiplier", 1.0), _number(mimic, "offset", 0.0)
+        follows = Mimic(mimic.get("joint", ""), factor or 0.0, offset or 0.0, lines[mimic])
+    return Joint(
+        element.get("name", ""),
+        kind,
+        *(_end(element, end) for end in ("parent", "child")),
+        lines[element if limit is None else limit],
+        *((None, None) if kind == "continuous" else bounds),
+        _number(limit, "velocity", None),
+        _number(limit, "effort", None),
+        follows,
+    )
+
+
+def _end(joint: Element, end: str) -> str:
+    found = joint.find(end)
+    return "" if found is None else found.get("link", "")
+
+
+def _number(element: Element | None, name: str, default: float | None) -> float | None:
+    """A number of an element; NaN where it is written and is none."""
+    text = None if element is None else element.get(name)
+    if text is None:
+        return default
+    try:
+        return float(text)
+    except ValueError:
+        return math.nan
+
+
+def _within(element: Element, tag: str) -> Iterator[Element]:
+    for purpose in ("visual", "collision"):
+        for part in element.findall(purpose):
+            yield from part.iter(tag)
