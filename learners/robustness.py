@@ -244,9 +244,15 @@ def _draw_sweep(axis: Any, sweep: Sweep) -> None:
     lows, highs = np.array([point.interval for point in sweep.points]).T
     axis.vlines(values, lows, highs, color=BLUE, linewidth=2.0, alpha=0.45)
     axis.plot(values, rates, color=BLUE, marker="o", markersize=4, linewidth=1.6)
-    worst = sweep.worst
-    if worst.rate < 0.5:
-        axis.plot([worst.value], [worst.rate], color=RED, marker="s", markersize=7, linestyle="none")
+    broken = [point for point in sweep.points if point.rate < 0.5]
+    axis.plot(
+        [point.value for point in broken],
+        [point.rate for point in broken],
+        color=RED,
+        marker="s",
+        markersize=7,
+        linestyle="none",
+    )
     if sweep.logarithmic:
         axis.set_xscale("log")
         axis.set_xticks([values[0], sweep.nominal, values[-1]])
