@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from understudy.envs.arm_env import ArmEnv
-from understudy.envs.experts.expert import make_expert
+from understudy.envs.experts.expert import Expert, make_expert
 
 
 @dataclass(frozen=True)
@@ -28,14 +28,21 @@ class Trial:
     """What the environment rendered, one a step; none without a render mode."""
 
 
-def play(env: ArmEnv, seed: int, style_seed: int | None = None) -> Trial:
-    """Let the expert of the environment's task play the episode of `seed`.
+def play(env: ArmEnv, seed: int, style_seed: int | None = None, *, expert: Expert | None = None) -> Trial:
+    """Let an expert play the episode of `seed`; the same seeds give the same trial.
 
-    `style_seed` draws a person's manner; None moves exactly. The same seeds give the same trial.
+    Args:
+        env: where to play.
+        seed: draws the start.
+        style_seed: draws a person's manner; None moves exactly.
+        expert: who plays, with a manner of its own; None: the expert of the environment's task.
+
+    Raises:
+        InputError: no expert was given, and the task has none.
     """
-    expert = make_expert(
-        env.task.name, env.control.robot, None if style_seed is None else np.random.default_rng([style_seed, 1])
-    )
+    if expert is None:
+        manner = None if style_seed is None else np.random.default_rng([style_seed, 1])
+        expert = make_expert(env.task.name, env.control.robot, manner)
     spec = env.spec_units
     observation, _ = env.reset(seed=seed)
     expert.reset(observation)
