@@ -66,6 +66,7 @@ def plan_features(shapes: Shapes, spec: ActionSpec, config: FeatureConfig = Feat
     plan = [*_positions(shapes, config), *_rotations(shapes, spec, config)]
     if "gripper_position" in shapes:
         plan.append(Feature("value", ("gripper_position",), shapes["gripper_position"][0]))
+    plan += [Feature("value", (key,), shapes[key][0]) for key in sorted(shapes) if key.endswith("_opening")]
     wants_joints = config.joint_position == "yes" or (
         config.joint_position == "auto" and (spec.name.startswith("joint") or "tool_position" not in shapes)
     )

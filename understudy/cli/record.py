@@ -58,7 +58,7 @@ class Record:
     """
 
     task: tyro.conf.Positional[str]
-    """What is demonstrated: lift or reach."""
+    """What is demonstrated: drawer, insert, lift, pick_place, push, reach or stack."""
     out: Path
     """The dataset's folder."""
     device: Literal["scripted", "keyboard"] = "scripted"

@@ -40,7 +40,7 @@ class SimArm:
     robot: str = "panda"
     """A shipped robot, or the path of a robot's YAML file."""
     task: str = "lift"
-    """What lies in the scene and what counts as success: lift or reach."""
+    """What lies in the scene and what counts as success: drawer, insert, lift, pick_place, push, reach or stack."""
     seed: int = 0
     """Seed of the scene at start-up and of the first reset; further resets count up."""
     randomize: str = "none"
