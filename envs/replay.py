@@ -144,7 +144,12 @@ class Replayer:
         """
         scene = self._scene_for(episode)
         simulated = self._simulated_states(episode)
-        scene.control.reset(self._start(episode, simulated))
+        start = self._start(episode, simulated)
+        scene.control.reset(start)
+        if simulated is not None:
+            for name, pose in start.objects.items():
+                scene.simulated.scene.place_again(name, pose, start.openings.get(name, 0.0))
+            scene.control.begin()
         verdict = Verdict(self._task, episode.info.rate_hz)
         judged = set(self._task.observation_keys) <= set(scene.control.assembler.keys)
         played: list[Vector] = []

@@ -46,9 +46,8 @@ def test_what_was_requested_comes_back_to_the_last_bits(lifts: list[Episode], ag
     for episode in lifts:
         played = again.play(episode)
         worst = {deviation.name: deviation.worst for deviation in played.deviations}
-        assert worst["joint_position"] < 1e-12
-        assert worst["tool_position"] < 1e-12
-        assert worst["object_position"] < 1e-9
+        # A cube whose orientation was one last bit off at the start was once millimetres off after the grasp.
+        assert worst == dict.fromkeys(worst, 0.0)
         assert played.compared_with == "simulator states"
         assert played.success_replayed is True
 
