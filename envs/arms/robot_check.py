@@ -224,22 +224,28 @@ def _others(robot: RobotDescription, urdf: Urdf) -> Iterator[Finding]:
     for joint in urdf.joints.values():
         if not joint.moves or joint.name in robot.joint_names or joint.name in ends:
             continue
-        if joint.mimic is None:
+        if joint.kind in ("revolute", "prismatic") and joint.lower is None:
+            yield Finding(
+                "other joints", "error", f"{urdf.path}:{joint.line}",
+                f"joint {joint.name!r} is not limited in the URDF, which makes it no valid one",
+                f"give it {LIMIT_ELEMENT}, or make it fixed",
+            )  # fmt: skip
+        elif joint.mimic is None:
             yield Finding(
                 "other joints", "warning", f"{urdf.path}:{joint.line}",
                 f"joint {joint.name!r} moves and the robot's file does not list it, so it is taken to stand at 0",
                 "list it under `joints` or `gripper.joints`, or make it fixed",
             )  # fmt: skip
-            continue
-        entry = f"`{joint.name}: [closed, open]`"
-        if joint.mimic.leader in ends:
-            closed, opened = _led(joint, ends[joint.mimic.leader])
-            entry = f"`{joint.name}: [{closed:g}, {opened:g}]`"
-        yield Finding(
-            "mimic", "error", f"{urdf.path}:{joint.mimic.line}",
-            f"joint {joint.name!r} follows {joint.mimic.leader!r} (mimic), and nothing drives it",
-            f"add {entry} to `gripper.joints`, or make it fixed",
-        )  # fmt: skip
+        else:
+            entry = f"`{joint.name}: [closed, open]`"
+            if joint.mimic.leader in ends:
+                closed, opened = _led(joint, ends[joint.mimic.leader])
+                entry = f"`{joint.name}: [{closed:g}, {opened:g}]`"
+            yield Finding(
+                "mimic", "error", f"{urdf.path}:{joint.mimic.line}",
+                f"joint {joint.name!r} follows {joint.mimic.leader!r} (mimic), and nothing drives it",
+                f"add {entry} to `gripper.joints`, or make it fixed",
+            )  # fmt: skip
 
 
 def _led(joint: Joint, leader: tuple[float, float]) -> tuple[float, float]:

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
+import ctypes
+import os
+import sys
 from collections.abc import Iterator
 from itertools import combinations
 from pathlib import Path
@@ -31,12 +35,28 @@ def check_in_simulation(robot: RobotDescription, path: Path) -> list[Finding]:
     client = pybullet.connect(pybullet.DIRECT)
     try:
         pybullet.setAdditionalSearchPath(pybullet_data.getDataPath(), physicsClientId=client)
-        body = pybullet.loadURDF(str(robot.urdf_path()), useFixedBase=True, physicsClientId=client)
+        with _no_prints():
+            body = pybullet.loadURDF(str(robot.urdf_path()), useFixedBase=True, physicsClientId=client)
         return list(_Look(robot, YamlLines(path), client, body).findings())
     except (pybullet.error, InputError) as error:
         return [Finding("simulation", "error", str(robot.urdf_path()), f"PyBullet cannot load it ({error})", "mend it")]
     finally:
         pybullet.disconnect(client)
+
+
+@contextlib.contextmanager
+def _no_prints() -> Iterator[None]:
+    """Nothing that C code prints reaches standard output, where a program may be reading JSON."""
+    sys.stdout.flush()
+    kept = os.dup(1)
+    try:
+        with open(os.devnull, "wb") as nowhere:
+            os.dup2(nowhere.fileno(), 1)
+            yield
+            ctypes.CDLL(None).fflush(None)
+    finally:
+        os.dup2(kept, 1)
+        os.close(kept)
 
 
 class _Look:
@@ -107,14 +127,16 @@ class _Look:
                 )  # fmt: skip
 
     def _near(self, link: int) -> set[int]:
-        """A link's ancestors up to and with the second one that a moving joint attaches."""
-        near, moving = set(), 0
-        while link >= 0 and moving < 2:
-            kind = pybullet.getJointInfo(self._body, link, physicsClientId=self._client)[2]
-            moving += kind != pybullet.JOINT_FIXED
+        """A link's ancestors up to the one from which a joint moves it, and what is fixed to that above."""
+        near, moved = set(), False
+        while link >= 0 and not (moved and self._moves(link)):
+            moved = moved or self._moves(link)
             link = self._parents[link]
             near.add(link)
         return near
+
+    def _moves(self, link: int) -> bool:
+        return bool(pybullet.getJointInfo(self._body, link, physicsClientId=self._client)[2] != pybullet.JOINT_FIXED)
 
     def _hand(self) -> set[int]:
         """The finger links, what they hang on, and everything that hangs on that."""

@@ -52,17 +52,24 @@ class Doctor:
     """Say what works on this machine, what is missing, and how to get it.
 
     Leaves with 0 when everything that is installed works (an extra that is not installed is no fault), and
-    with 1 when something is broken.
+    with 1 when something is broken. With --robot, a robot's files are checked from end to end instead.
 
     Example:
         understudy doctor
         understudy doctor --json | python -m json.tool
+        understudy doctor --robot my_arm.yaml
     """
 
     json: bool = False
     """Print one JSON object for programs."""
+    robot: str | None = None
+    """Check a robot instead: a shipped name or a YAML file. Says what is wrong with it and with its URDF, and where."""
 
     def run(self) -> int:
+        if self.robot is not None:
+            from understudy.cli.doctor_robot import report_robot  # needs what the machine's report may find missing
+
+            return report_robot(self.robot, self.json)
         checks = examine()
         healthy = not any(check.state == "broken" for check in checks)
         if self.json:

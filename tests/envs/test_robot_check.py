@@ -1,0 +1,323 @@
+"""What is wrong with a robot's files is refused at load, with line and remedy; what is odd is said by doctor."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+from pathlib import Path
+
+import pytest
+
+from understudy.cli.doctor_robot import report_robot
+from understudy.envs.arms import robot_examination
+from understudy.envs.arms.robot import known_robots, load_robot
+from understudy.envs.arms.robot_examination import examine_robot
+from understudy.envs.arms.sim_arm import SimArm
+from understudy.errors import InputError
+
+INERTIAL = (
+    '<inertial><origin xyz="0 0 0.1"/><mass value="1"/>'
+    '<inertia ixx="0.01" ixy="0" ixz="0" iyy="0.01" iyz="0" izz="0.002"/></inertial>'
+)
+BOX = (
+    '<collision><origin xyz="0 0 0.1"/><geometry><box size="0.04 0.04 0.16"/></geometry></collision>'
+    '<visual><origin xyz="0 0 0.1"/><geometry><box size="0.04 0.04 0.16"/></geometry></visual>'
+)
+PAD = (
+    '<inertial><mass value="0.05"/><inertia ixx="1e-5" ixy="0" ixz="0" iyy="1e-5" iyz="0" izz="1e-5"/></inertial>'
+    '<collision><geometry><box size="0.02 0.01 0.04"/></geometry></collision>'
+)
+URDF = f"""<robot name="little">
+<link name="base"/>
+<joint name="turn" type="revolute"><parent link="base"/><child link="post"/><axis xyz="0 0 1"/>
+<limit lower="-2" upper="2" velocity="2" effort="50"/></joint>
+<link name="post">{INERTIAL}{BOX}</link>
+<joint name="lift" type="revolute"><parent link="post"/><child link="arm"/><origin xyz="0 0 0.2"/><axis xyz="0 1 0"/>
+<limit lower="-2" upper="2" velocity="2" effort="50"/></joint>
+<link name="arm">{INERTIAL}{BOX}</link>
+<joint name="bend" type="revolute"><parent link="arm"/><child link="hand"/><origin xyz="0 0 0.2"/><axis xyz="0 1 0"/>
+<limit lower="-2" upper="2" velocity="2" effort="50"/></joint>
+<link name="hand">{INERTIAL}{BOX}</link>
+<joint name="left" type="prismatic"><parent link="hand"/><child link="left_pad"/><origin xyz="0 0.005 0.2"/>
+<axis xyz="0 1 0"/><limit lower="0" upper="0.03" velocity="1" effort="20"/></joint>
+<link name="left_pad">{PAD}</link>
+<joint name="right" type="prismatic"><parent link="hand"/><child link="right_pad"/><origin xyz="0 -0.005 0.2"/>
+<axis xyz="0 -1 0"/><limit lower="0" upper="0.03" velocity="1" effort="20"/><mimic joint="left"/></joint>
+<link name="right_pad">{PAD}</link>
+<joint name="tip" type="fixed"><parent link="hand"/><child link="tool"/><origin xyz="0 0 0.2"/></joint>
+<link name="tool"/>
+</robot>
+"""
+JOINT = "lower: -2, upper: 2, velocity: 2, acceleration: 8, jerk: 100, effort: 50"
+YAML = f"""name: little
+urdf: little.urdf
+tool_frame: tool
+joints:
+  - {{name: turn, home: 0.0, {JOINT}}}
+  - {{name: lift, home: 0.7, {JOINT}}}
+  - {{name: bend, home: 0.9, {JOINT}}}
+gripper:
+  joints:
+    left: [0.0, 0.03]
+    right: [0.0, 0.03]
+  width: 0.06
+  speed: 0.1
+  force: 20
+workspace: {{low: [0.05, -0.5, 0.0], high: [0.6, 0.5, 0.7]}}
+"""
+
+
+def write(folder: Path, urdf: str = URDF, text: str = YAML) -> Path:
+    (folder / "little.urdf").write_text(urdf)
+    (folder / "little.yaml").write_text(text)
+    return folder / "little.yaml"
+
+
+def swapped(text: str, old: str, new: str) -> str:
+    assert text.count(old) >= 1
+    return text.replace(old, new, 1)
+
+
+@pytest.mark.parametrize("name", known_robots())
+def test_shipped_robots_pass_every_check(name: str):
+    examination = examine_robot(name)
+    assert examination.healthy
+    assert not examination.left_out
+    # the maker's own numbers of one link are a little off
+    assert [finding.check for finding in examination.findings] == (["inertia"] if name == "xarm6" else [])
+
+
+def test_a_little_robot_passes_too(tmp_path: Path):
+    examination = examine_robot(write(tmp_path))
+    assert examination.findings == ()
+    assert len(examination.checked) == 4
+    SimArm(load_robot(tmp_path / "little.yaml")).close()
+
+
+HAND = '</joint>\n<link name="hand"'
+LIMIT = '<limit lower="-2" upper="2" velocity="2" effort="50"/>'
+LINK = f'<link name="arm">{INERTIAL}'
+REFUSED = {
+    "no limit": (
+        URDF.replace(LIMIT, "", 1), YAML,
+        r"little\.urdf:3: joint 'turn' is not limited in the URDF; give it <limit lower=.*effort=",
+    ),
+    "continuous without limit": (
+        URDF.replace('"turn" type="revolute"', '"turn" type="continuous"').replace(LIMIT, "", 1), YAML,
+        r"little\.urdf:3: joint 'turn' is not limited in the URDF; give it <limit velocity=",
+    ),
+    "zero effort": (
+        swapped(URDF, 'effort="50"', 'effort="0"'), YAML,
+        r"little\.urdf:4: joint 'turn': its effort limit in the URDF is 0\.0, so it could never move",
+    ),
+    "zero velocity": (
+        swapped(URDF, 'velocity="2"', 'velocity="0"'), YAML,
+        r"little\.urdf:4: joint 'turn': its velocity limit in the URDF is 0\.0",
+    ),
+    "limit that is no number": (
+        swapped(URDF, 'lower="-2"', 'lower="low"'), YAML,
+        r"little\.urdf:4: joint 'turn': its limit in the URDF is not a number; write finite numbers",
+    ),
+    "empty range": (
+        swapped(URDF, 'lower="-2" upper="2"', 'lower="0" upper="0"'), YAML,
+        r"joint 'turn': the URDF's range \[0\.0, 0\.0\] rad is empty; write its lower limit below",
+    ),
+    "zero inertia": (
+        swapped(URDF, LINK, LINK.replace("0.01", "0").replace("0.002", "0")), YAML,
+        r"little\.urdf:8: link 'arm': its inertia is zero; write the one of its CAD model",
+    ),
+    "negative inertia": (
+        swapped(URDF, LINK, LINK.replace('ixx="0.01"', 'ixx="-0.01"')), YAML,
+        r"little\.urdf:8: link 'arm': its inertia is impossible: a principal moment is -0\.01 kg m\^2",
+    ),
+    "negative mass": (
+        swapped(URDF, LINK, LINK.replace('mass value="1"', 'mass value="-1"')), YAML,
+        r"little\.urdf:8: link 'arm': mass -1\.0 kg is negative",
+    ),
+    "zero mass": (
+        swapped(URDF, LINK, LINK.replace('mass value="1"', 'mass value="0"')), YAML,
+        r"little\.urdf:8: link 'arm', which joint 'lift' moves, has no mass; give it <inertial>",
+    ),
+    "one link without mass": (
+        swapped(URDF, LINK, '<link name="arm">'), YAML,
+        r"little\.urdf:8: link 'arm', which joint 'lift' moves, has no mass",
+    ),
+    "mass that is no number": (
+        swapped(URDF, LINK, LINK.replace('mass value="1"', 'mass value="heavy"')), YAML,
+        r"little\.urdf:8: link 'arm': mass or inertia is no",
+    ),
+    "undriven mimic": (
+        URDF, swapped(YAML, "    right: [0.0, 0.03]\n", ""),
+        r"little\.urdf:16: joint 'right' follows 'left' \(mimic\), and nothing drives it; "
+        r"add `right: \[0, 0\.03\]` to `gripper\.joints`",
+    ),
+    "mimic as an arm joint": (
+        swapped(URDF, LIMIT + HAND, LIMIT + '<mimic joint="lift"/>' + HAND), YAML,
+        r"joint 'bend' follows 'lift' \(mimic\); list the joint",
+    ),
+    "tool frame": (
+        URDF, swapped(YAML, "tool_frame: tool", "tool_frame: tol"),
+        r"little\.yaml:3: tool_frame: Unknown link 'tol': did you mean 'tool'\?",
+    ),
+    "joint name": (
+        URDF, swapped(YAML, "name: bend", "name: bent"),
+        r"little\.yaml:7: joints: Unknown joint 'bent': did you mean 'bend'\?",
+    ),
+    "wider": (
+        URDF, swapped(YAML, "lower: -2", "lower: -2.5"),
+        r"little\.yaml:5: joint 'turn': limits \[-2\.5, 2\.0\] rad are wider than the URDF's \[-2\.0, 2\.0\] rad",
+    ),
+    "stronger": (
+        URDF, swapped(YAML, "effort: 50", "effort: 60"),
+        r"little\.yaml:5: joint 'turn': effort limit 60\.0 N m is above the URDF's 50\.0 N m; lower it",
+    ),
+    "finger too far": (
+        URDF, swapped(YAML, "left: [0.0, 0.03]", "left: [0.0, 0.05]"),
+        r"little\.yaml:10: finger joint 'left' goes from 0\.0 to 0\.05, and the URDF lets it go from 0\.0 to 0\.03",
+    ),
+    "fixed finger": (
+        URDF, swapped(YAML, "left: [0.0, 0.03]", "tip: [0.0, 0.03]"),
+        r"little\.yaml:10: finger joint 'tip' is fixed in the URDF; list one that moves",
+    ),
+    "unlisted and unlimited": (
+        URDF.replace('name="tip" type="fixed"', 'name="tip" type="revolute"'), YAML,
+        r"little\.urdf:18: joint 'tip' is not limited in the URDF, which makes it no valid one; give it <limit",
+    ),
+    "a ring of links": (
+        swapped(URDF, '<parent link="base"/>', '<parent link="hand"/>'), YAML,
+        r"little\.urdf: link '\w+' hangs on itself; joints must form a tree",
+    ),
+    "entities": (
+        '<!DOCTYPE robot [<!ENTITY a "b">]>' + URDF, YAML, r"little\.urdf is not readable as XML: it declares entities",
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", REFUSED)
+def test_what_is_wrong_is_refused_at_load_with_the_line_and_the_remedy(case: str, tmp_path: Path):
+    urdf, text, sentence = REFUSED[case]
+    file = write(tmp_path, urdf, text)
+    with pytest.raises(InputError, match=sentence) as caught:
+        load_robot(file)
+    assert "\n" not in str(caught.value)
+
+
+def test_the_first_error_says_how_many_more_there_are_and_doctor_lists_them(tmp_path: Path, capsys):
+    text = YAML.replace("effort: 50", "effort: 60").replace("tool_frame: tool", "tool_frame: tol")
+    file = write(tmp_path, URDF, text)
+    with pytest.raises(InputError, match=r"Unknown link 'tol'.* \(3 more: understudy doctor --robot .*little\.yaml\)"):
+        load_robot(file)
+    assert report_robot(str(file), as_json=False) == 1
+    lines = capsys.readouterr().out.splitlines()
+    assert sum(line.startswith("  !! ") for line in lines) == 4
+    assert lines[-1] == "4 to mend."
+    assert any("left out: reach, meshes, simulation: mend these first" in line for line in lines)
+
+
+MESH = '<visual><geometry><mesh filename="{}"/></geometry></visual>'
+
+
+@pytest.mark.parametrize(
+    ("written", "remedy"),
+    [
+        ("meshes/arm.stl", r"put the file there, or write its path relative"),
+        ("package://little_description/arm.stl", r"put the package's folder 'little_description' beside the URDF"),
+    ],
+)
+def test_a_missing_mesh_is_refused_by_the_simulated_arm_with_the_path_looked_for(
+    written: str, remedy: str, tmp_path: Path
+):
+    file = write(tmp_path, swapped(URDF, LINK, LINK + MESH.format(written)))
+    robot = load_robot(file)  # the robot side needs no meshes
+    looked_for = written.removeprefix("package://")
+    with pytest.raises(
+        InputError, match=rf"little\.urdf:8: link 'arm': mesh '{written}' is missing.*{looked_for}.*{remedy}"
+    ):
+        SimArm(robot)
+    assert not examine_robot(file).healthy
+    place = tmp_path / looked_for
+    place.parent.mkdir()
+    place.write_text("solid arm\nendsolid arm\n")
+    assert not [finding for finding in examine_robot(file).findings if finding.check == "meshes"]
+
+
+def test_faults_of_the_full_urdf_are_refused_by_the_simulated_arm(tmp_path: Path):
+    write(tmp_path)
+    (tmp_path / "full.urdf").write_text(swapped(URDF, LINK, LINK.replace('mass value="1"', 'mass value="-1"')))
+    file = write(tmp_path, URDF, swapped(YAML, "urdf: little.urdf", "urdf: full.urdf\nkinematics: little.urdf"))
+    with pytest.raises(InputError, match=r"full\.urdf:8: link 'arm': mass -1\.0 kg is negative"):
+        SimArm(load_robot(file))
+
+
+ODD = {
+    "impossible triangle": (
+        swapped(URDF, LINK, LINK.replace('izz="0.002"', 'izz="0.04"')), YAML, "inertia",
+        r"little\.urdf:8: link 'arm': no body has the principal moments 0\.01, 0\.01 and 0\.04",
+    ),
+    "unlisted joint": (
+        URDF.replace('name="tip" type="fixed"', 'name="tip" type="continuous"').replace(
+            '<link name="tool"/>', f'<link name="tool">{PAD}</link>'
+        ), YAML, "other joints", r"little\.urdf:18: joint 'tip' moves and the robot's file does not list it",
+    ),
+    "mimic driven otherwise": (
+        URDF, swapped(YAML, "right: [0.0, 0.03]", "right: [0.0, 0.02]"), "mimic",
+        r"'right' goes from 0\.0 to 0\.02, and following 'left' it would go from 0 to 0\.03; write `right: \[0, 0",
+    ),
+    "home outside": (
+        URDF, swapped(YAML, "home: 0.7", "home: -0.7").replace("home: 0.9", "home: -0.9"), "workspace",
+        r"little\.yaml:15: at home the tool is at \[-.*outside the workspace; widen the workspace, or choose another",
+    ),
+    "out of reach": (
+        URDF, swapped(YAML, "low: [0.05, -0.5, 0.0], high: [0.6, 0.5, 0.7]", "low: [2, 2, 2], high: [3, 3, 3]"),
+        "workspace", r"0 bring the tool into the workspace; it reaches .* move the workspace",
+    ),
+    "weak": (
+        URDF, YAML.replace("effort: 50", "effort: 2"), "efforts",
+        r"little\.yaml:6: joint 'lift' needs \d+\.\d N m to hold the arm still at home, and its limit is 2\.0 N m",
+    ),
+    "no masses": (
+        URDF.replace(INERTIAL, "").replace(PAD, ""), YAML, "efforts",
+        r"does not give every moving link a mass, so the Guard cannot keep efforts within limits; add <inertial>",
+    ),
+    "self-collision": (
+        swapped(URDF, f"{HAND}>{INERTIAL}{BOX}", f"{HAND}>{INERTIAL}{BOX.replace('0.04 0.04 0.16', '0.12 0.04 0.4')}"),
+        YAML.replace("home: 0.7", "home: 2.0").replace("home: 0.9", "home: 2.0"), "self-collision",
+        r"little\.yaml:4: at home link '\w+' is 0\.\d+ m inside '\w+'; choose another `home`",
+    ),
+    "width": (
+        URDF, swapped(YAML, "width: 0.06", "width: 0.12"), "fingers",
+        r"little\.yaml:12: between closed and open the fingers part by 0\.060 m, and `width` says 0\.12 m; mend",
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", ODD)
+def test_what_is_odd_is_said(case: str, tmp_path: Path):
+    urdf, text, check, sentence = ODD[case]
+    findings = examine_robot(write(tmp_path, urdf, text)).findings
+    told = [str(finding) for finding in findings if finding.check == check]
+    assert told
+    with pytest.raises(InputError, match=sentence):
+        raise InputError(" | ".join(told))
+
+
+def test_without_a_simulator_the_checks_left_out_are_named(tmp_path: Path, monkeypatch, capsys):
+    monkeypatch.setattr(
+        robot_examination.importlib.util, "find_spec", lambda name: None if name == "pybullet" else importlib.util
+    )
+    assert report_robot(str(write(tmp_path)), as_json=False) == 0
+    assert "left out: simulation (self-collision, fingers): needs PyBullet, pip install" in capsys.readouterr().out
+
+
+def test_the_machine_readable_report_has_every_finding(tmp_path: Path, capsys):
+    file = write(tmp_path, URDF, YAML.replace("effort: 50", "effort: 2"))
+    assert report_robot(str(file), as_json=True) == 1
+    report = json.loads(capsys.readouterr().out)
+    assert (report["ok"], report["robot"], report["file"], report["left_out"]) == (False, "little", str(file), [])
+    assert {"efforts"} == {finding["check"] for finding in report["findings"]}
+    assert all(finding["where"] and finding["remedy"] for finding in report["findings"])
+
+
+def test_doctor_of_a_robot_that_is_not_there_is_bad_input():
+    with pytest.raises(InputError, match="Unknown robot 'pnada': did you mean 'panda'"):
+        report_robot("pnada", as_json=True)
