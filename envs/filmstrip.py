@@ -5,6 +5,8 @@ It shows what was recorded, whether in simulation or over ROS 2, and needs no ca
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -24,19 +26,35 @@ def filmstrip(
     Raises:
         InputError: the episode lacks the joints or an object's pose.
     """
+    rows = np.linspace(0, len(episode), frames).round().astype(int)
+    return np.stack(list(_pictures(episode, robot, task, rows.tolist(), width, height)))
+
+
+def moving_pictures(
+    episode: Episode, robot: RobotDescription, task: Task, *, width: int = 320, height: int = 240
+) -> Iterator[NDArray[np.uint8]]:
+    """Frames (height, width, 3), one a step and one of the last observation: a video at the robot's rate.
+
+    Raises:
+        InputError: the episode lacks the joints or an object's pose.
+    """
+    return _pictures(episode, robot, task, range(len(episode) + 1), width, height)
+
+
+def _pictures(
+    episode: Episode, robot: RobotDescription, task: Task, rows: Iterable[int], width: int, height: int
+) -> Iterator[NDArray[np.uint8]]:
     needed = ["joint_position"]
     needed += [f"{name}_{part}" for name in task.objects for part in ("position", "quaternion")]
     needed += [f"{name}_opening" for name, thing in task.objects.items() if thing.slide is not None]
     missing = [key for key in needed if key not in episode.observations]
     if missing:
         raise InputError(f"A filmstrip needs the observations {needed}; this episode lacks {missing}.")
-    arm = SimArm(robot, task.objects)
+    arm = SimArm(robot, task.objects, pictures=True)
     try:
-        pictures = []
-        for row in np.linspace(0, len(episode), frames).round().astype(int):
-            arm.reset(_start(episode, int(row), task))
-            pictures.append(arm.render("front", width, height))
-        return np.stack(pictures)
+        for row in rows:
+            arm.reset(_start(episode, row, task))
+            yield arm.render("front", width, height)
     finally:
         arm.close()
 

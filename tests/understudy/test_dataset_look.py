@@ -9,8 +9,10 @@ from pathlib import Path
 
 import datasets_defects as planted
 import matplotlib.pyplot as plt
+import numpy as np
 import pytest
 from datasets_builders import make_dataset, make_episode
+from PIL import Image
 
 from understudy.cli.main import main
 from understudy.datasets.store import Dataset
@@ -225,6 +227,28 @@ def lifts(tmp_path_factory: pytest.TempPathFactory) -> Dataset:
     folder = tmp_path_factory.mktemp("recorded") / "lift"
     assert main(["record", "lift", "--episodes", "2", "--out", str(folder), "--json"]) == 0
     return Dataset.open(folder)
+
+
+def test_an_episode_becomes_a_video_of_the_arm(
+    lifts: Dataset, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Frame by frame at the robot's rate; the cube, which is red, ends higher than it began."""
+    out = tmp_path / "take.gif"
+    assert main(["dataset", "show", str(lifts.path), "0", "--video", str(out)]) == 0
+    length = len(lifts.read(lifts.ids[0]))
+    assert f"{length + 1} frames written to {out}" in capsys.readouterr().out
+    heights = []
+    with Image.open(out) as gif:
+        assert (gif.n_frames, gif.info["duration"]) == (length + 1, 50)
+        for row in (0, length):
+            gif.seek(row)
+            red, green, _ = np.moveaxis(np.asarray(gif.convert("RGB")).astype(int), -1, 0)
+            heights.append(np.argwhere((red > 110) & (green < 0.6 * red))[:, 0].mean())
+    assert heights[1] < heights[0] - 10
+    assert main(["dataset", "show", str(lifts.path), "--video", str(out)]) == 2
+    assert "A video shows one episode; name it" in capsys.readouterr().err
+    assert main(["dataset", "show", str(lifts.path), "0", "--video", "take.avi"]) == 2
+    assert "must end in .mp4 or .gif" in capsys.readouterr().err
 
 
 class TestReplay:

@@ -115,6 +115,7 @@ class DatasetShow:
         understudy dataset show demos/lift
         understudy dataset show demos/lift 20261121-101500-a1b2c3 --out take.png
         understudy dataset show demos/lift 3
+        understudy dataset show demos/lift 3 --video take.mp4
     """
 
     directory: tyro.conf.Positional[Path]
@@ -123,11 +124,15 @@ class DatasetShow:
     """An episode, by its id or its number in `dataset check`; without one the whole dataset is drawn."""
     out: Path | None = None
     """Where to (png, svg or pdf); by default ID.png, or the folder's name, in the working directory."""
+    video: Path | None = None
+    """Draw the episode as a video of the simulated arm instead (mp4 or gif), at the robot's own pace."""
 
     def run(self) -> int:
         if self.out is not None:
             require_place(self.out)
         dataset = open_dataset(self.directory)
+        if self.video is not None:
+            return self._film(dataset, self.video)
         if not self.id:
             out = self.out or Path(f"{dataset.path.resolve().name}.png")
             _draw_overview(_checked(dataset, None, quiet=False), dataset, out)
@@ -138,6 +143,21 @@ class DatasetShow:
             out = self.out or Path(f"{id}.png")
             draw_episode(dataset.read(id), out, id)
         print(f"drawn into {out}")
+        return 0
+
+    def _film(self, dataset: Dataset, out: Path) -> int:
+        from understudy.envs.arms.robot import load_robot
+        from understudy.envs.filmstrip import moving_pictures  # pybullet
+        from understudy.envs.tasks.task import make_task
+        from understudy.envs.video import require_video, write_video
+
+        require_video(out)
+        if not self.id:
+            raise InputError("A video shows one episode; name it (its id, or its number in `dataset check`).")
+        robot, id = load_robot(dataset.robot), _resolved(dataset, self.id)
+        frames = moving_pictures(dataset.read(id), robot, make_task(dataset.task))
+        count = write_video(out, frames, robot.rate_hz)
+        print(f"{count} frames written to {out}")
         return 0
 
 
