@@ -20,6 +20,7 @@ class InsertExpert(Picking):
 
     grip_m = np.array([0.0, 0.0, 0.02])
     after_closing = "lift"
+    squeeze_m = 0.001
     grip_within_m = 0.003
     grip_care = 0.25
     lost_m = 0.035
@@ -29,6 +30,8 @@ class InsertExpert(Picking):
     """The peg's end is this far above the block while it is aligned."""
     ALIGNED_M = 0.0005
     ALIGNED_RAD = 0.012
+    STEADY_TICKS = 3
+    """It is lowered when it has been aligned for so long: between two fingers it goes on when the hand has stopped."""
     INSIDE_M = 0.003
     """Once this deep, the hole itself guides the peg."""
     STUCK_TICKS = 8
@@ -40,6 +43,7 @@ class InsertExpert(Picking):
     def begin(self, observation: ObservationDict) -> None:
         """See `Routine`."""
         self._heights: list[float] = []
+        self._aligned = 0
 
     def carry(self, observation: ObservationDict) -> None:
         """See `Picking`."""
@@ -52,8 +56,11 @@ class InsertExpert(Picking):
             self._go("over")
         elif self.phase == "over" and beside < 0.004 and askew < 0.05 and abs(away[2]) < 0.006:
             self._go("align")
-        elif self.phase == "align" and beside < self.ALIGNED_M and askew < self.ALIGNED_RAD:
-            self._go("lower")
+        elif self.phase == "align":
+            aligned = beside < self.ALIGNED_M and askew < self.ALIGNED_RAD
+            self._aligned = self._aligned + 1 if aligned else 0
+            if self._aligned >= self.STEADY_TICKS:
+                self._go("lower")
         elif self.phase == "lower" and not self._inside(away) and (self._stuck() or beside > 0.003):
             self._go("back")
         elif self.phase == "back" and away[2] < 0.002:
@@ -71,7 +78,8 @@ class InsertExpert(Picking):
         if self.phase in ("over", "back"):
             return Way(away, turn, self.held_width, care=0.3)
         if self.phase == "align":
-            return Way(away, turn, self.held_width, care=self.CARE)
+            nearer = float(np.linalg.norm(away[:2])) / 0.02
+            return Way(away, turn, self.held_width, care=float(np.clip(nearer, self.CARE, 0.3)))
         inside = self._inside(away)
         sideways = np.zeros(2) if inside else away[:2]
         down = np.array([*sideways, away[2] - self.CLEAR_M - DEPTH_M])
@@ -80,6 +88,7 @@ class InsertExpert(Picking):
     def _go(self, phase: str) -> None:
         self.enter(phase)
         self._heights.clear()
+        self._aligned = 0
 
     def _stuck(self) -> bool:
         recent = self._heights[-self.STUCK_TICKS - 1 :]

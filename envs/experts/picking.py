@@ -9,9 +9,6 @@ from understudy.envs.experts.expert import ObservationDict, Vector
 from understudy.envs.experts.hand import HumanStyle
 from understudy.envs.experts.routine import Routine, Way, turn_to_yaw, vector, yaw_of
 
-SQUEEZE_M = 0.003
-"""How much less than a thing's thickness a gripper is told, to hold it."""
-
 
 class Picking(Routine):
     """Phases above, down and close, then `after_closing`, which the task names and goes on from."""
@@ -28,6 +25,8 @@ class Picking(Routine):
     """The tool is beside the place to grip by no more than this when it closes."""
     grip_care = 1.0
     """See `Way.care`: of the last way down, and of closing."""
+    squeeze_m = 0.003
+    """How much less than a thing's thickness a gripper is told, to hold it; it may slide sideways by half of that."""
     lost_m = 0.05
     """An object this far from where it was gripped is held no longer."""
 
@@ -116,4 +115,4 @@ class Picking(Routine):
         Two fingers with a motor each hold a thing but do not centre it: told to shut they let it slide from side to
         side, until one of them is at its end. Told its thickness, less a little, each stops at its own place.
         """
-        return 0.0 if self._coupled else max(0.0, width - SQUEEZE_M)
+        return 0.0 if self._coupled else max(0.0, width - self.squeeze_m)
