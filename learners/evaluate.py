@@ -22,6 +22,7 @@ from understudy.datasets.statistics import wilson_interval
 from understudy.envs.arm_env import ArmEnv
 from understudy.envs.arms.robot import RobotDescription
 from understudy.envs.curriculum import Curriculum
+from understudy.envs.foreign_env import ForeignEnv, is_foreign
 from understudy.envs.make import make_env
 from understudy.envs.policy import Policy
 from understudy.envs.randomization import Randomizer, suite_randomization
@@ -135,7 +136,7 @@ def evaluate(
 
     Args:
         factory: makes the policy, once a worker; picklable when `workers` is above 1.
-        task: name of a task.
+        task: name of a task, or an id of Gymnasium's (CartPole-v1), which has no robot and only the suite nominal.
         robot: shipped name, path of a YAML file, or a description.
         suite: nominal, randomized (the physics that training randomizes over) or unseen (always outside of them).
         episodes: how many, at least 1.
@@ -148,7 +149,12 @@ def evaluate(
     """
     if episodes < 1 or workers < 1:
         raise InputError(f"An evaluation needs at least 1 episode and 1 worker, got {episodes} and {workers}.")
-    setting = Setting(task, robot, suite_randomization(suite))
+    randomization = suite_randomization(suite)
+    if randomization is not None and is_foreign(task):
+        raise InputError(
+            f"{task!r} has physics of its own, which cannot be randomized; evaluate it on suite 'nominal'."
+        )
+    setting = Setting(task, robot, randomization)
     outcomes = run_episodes(factory, setting, range(seed, seed + episodes), workers=workers, progress=progress)
     name = robot.name if isinstance(robot, RobotDescription) else robot
     return Evaluation(task, name, suite, seed, outcomes)
@@ -167,6 +173,10 @@ class Setting:
         learned = isinstance(self.randomization, Curriculum)
         randomization = self.randomization.share() if learned else self.randomization
         return make_env(self.task, self.robot, randomization=randomization)
+
+    def make_any(self) -> ArmEnv | ForeignEnv:
+        """The same, or one of Gymnasium's own where the task is an id of its registry; the robot is not used then."""
+        return ForeignEnv(self.task) if is_foreign(self.task) else self.make()
 
 
 def run_episodes(
@@ -191,7 +201,7 @@ def run_episodes(
     return tuple(outcomes)
 
 
-def play_episode(env: ArmEnv, policy: Policy, seed: int) -> Outcome:
+def play_episode(env: ArmEnv | ForeignEnv, policy: Policy, seed: int) -> Outcome:
     """One episode from `seed` to its end."""
     policy.reset()
     observation, _ = env.reset(seed=seed)
@@ -204,7 +214,7 @@ def play_episode(env: ArmEnv, policy: Policy, seed: int) -> Outcome:
 
 
 def _in_this_process(factory: PolicyFactory, setting: Setting, seeds: Sequence[int], workers: int) -> Iterator[Outcome]:
-    env = setting.make()
+    env = setting.make_any()
     try:
         policy = factory()
         for seed in seeds:
@@ -213,7 +223,7 @@ def _in_this_process(factory: PolicyFactory, setting: Setting, seeds: Sequence[i
         env.close()
 
 
-_worker: tuple[ArmEnv, Policy] | None = None
+_worker: tuple[ArmEnv | ForeignEnv, Policy] | None = None
 """In a worker process: its environment and its policy, made once."""
 
 
@@ -233,7 +243,7 @@ def _in_processes(factory: PolicyFactory, setting: Setting, seeds: Sequence[int]
 
 def _begin_work(factory: PolicyFactory, setting: Setting) -> None:
     global _worker
-    _worker = (setting.make(), factory())
+    _worker = (setting.make_any(), factory())
 
 
 def _work(seed: int) -> Outcome:
