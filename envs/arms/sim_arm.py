@@ -299,9 +299,6 @@ class SimArm:
         ages = [self._robot.ros.joint_states.max_age_s, *(pose.max_age_s for pose in self._robot.ros.poses.values())]
         longest_gap_s = min(ages) - 2 * self._robot.period_s
         self.sensors = SimSensors(len(self._joints), round(longest_gap_s * 1e9))
-        if len(self._objects) > 1:
-            # Bullet's order of contacts, and so its sums, else follow what touched what in earlier episodes
-            pybullet.setPhysicsEngineParameter(deterministicOverlappingPairs=1, physicsClientId=client)
         self._applied: Mapping[str, float] = {}
         self._initial = -1
         self._apply_physics({}, 0)
