@@ -55,7 +55,7 @@ class PushExpert(Routine):
             return Way(self._shove(tool, puck, goal), care=0.6)
         place = self._behind(puck, goal)
         height = self._hover_z if self.phase == "above" else self._push_z
-        detour = np.array([*self.style.detour_m, 0.0]) if self.phase == "above" and self.ticks < 8 else 0.0
+        detour = np.array([*self.style.detour_m, 0.0]) if self.phase == "above" and self.ticks < 8 else np.zeros(3)
         offset = np.array([*place[:2], height]) + self.wrong + detour - tool
         if self.phase == "above" and tool[2] < self._hover_z - 0.03:
             offset[:2] = 0.0  # first up, so that the puck is not swept along

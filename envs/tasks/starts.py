@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
 
 from understudy.envs.arms.robot import RobotDescription
 
@@ -21,7 +21,9 @@ def near_home(robot: RobotDescription, rng: np.random.Generator) -> Vector:
     return np.asarray(robot.home + rng.normal(0.0, JOINT_NOISE_RAD, len(robot.joints)))
 
 
-def apart(rng: np.random.Generator, low_m: ArrayLike, high_m: ArrayLike, nearest_m: float) -> tuple[Vector, Vector]:
+def apart(
+    rng: np.random.Generator, low_m: tuple[float, ...], high_m: tuple[float, ...], nearest_m: float
+) -> tuple[Vector, Vector]:
     """Two points (D,), each uniform between `low_m` (D,) and `high_m` (D,), at least `nearest_m` apart.
 
     Both are drawn again until they are; the box must be several times wider than `nearest_m`.
