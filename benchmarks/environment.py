@@ -138,10 +138,10 @@ def _beside_panda_gym(bench: EnvironmentBench) -> tuple[list[Row], list[Row]]:
     rows = [_rate_row("understudy, pick_place", "steps/s", ours), _rate_row(peer, "steps/s", theirs)]
     rows[0]["a step"] = f"{step_s:g} s, {_substeps(env)} physics steps, resets every {EPISODE} counted"
     rows[1]["a step"] = f"{facts['step_s']:g} s, {facts['substeps']} physics steps, resets every {EPISODE} counted"
-    simulated = [[rate * step_s for rate in ours], [rate * facts["step_s"] for rate in theirs]]
+    our_seconds, their_seconds = [rate * step_s for rate in ours], [rate * facts["step_s"] for rate in theirs]
     return rows, [
         _ratio_row("panda-gym, steps", ours, theirs, AIMS["panda-gym"]),
-        _ratio_row("panda-gym, simulated seconds", *simulated, None),
+        _ratio_row("panda-gym, simulated seconds", our_seconds, their_seconds, None),
     ]
 
 
@@ -172,6 +172,7 @@ def _many(bench: EnvironmentBench) -> tuple[list[Row], list[Row]]:
 
     from understudy.learners.parallel_envs import ParallelEnvs
 
+    factories: list[Callable[[], Any]]
     factories = [functools.partial(make_env, HAND_TASK, fixed_horizon=True)] * bench.environments
     one, several = DummyVecEnv(factories), ParallelEnvs(factories, bench.processes)
     rates: dict[str, list[float]] = {"one": [], "several": []}
@@ -179,7 +180,7 @@ def _many(bench: EnvironmentBench) -> tuple[list[Row], list[Row]]:
         for envs in (one, several):
             envs.seed(bench.seed)
             envs.reset()
-        actions = np.zeros((bench.environments, *one.action_space.shape), np.float32)
+        actions = np.zeros((bench.environments, *(one.action_space.shape or ())), np.float32)
         for _ in range(bench.rounds):
             for name, envs in (("one", one), ("several", several)):
                 step = functools.partial(envs.step, actions)

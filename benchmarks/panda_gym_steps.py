@@ -9,6 +9,7 @@ import json
 import os
 import sys
 import time
+from collections.abc import Callable
 from importlib import metadata
 from typing import Any
 
@@ -46,7 +47,7 @@ def main() -> None:
     answers = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)  # PyBullet prints; answers go where the orders came from
     peer = Peer(sys.argv[1])
-    orders = {"facts": peer.facts, "run": peer.run}
+    orders: dict[str, Callable[..., Any]] = {"facts": peer.facts, "run": peer.run}
     for line in sys.stdin:
         order = json.loads(line)
         print(json.dumps(orders[order.pop("do")](**order)), file=answers, flush=True)

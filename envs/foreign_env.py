@@ -86,7 +86,7 @@ class ForeignEnv(gymnasium.Env[Observations, NDArray[np.float32]]):
 
     def close(self) -> None:
         """See Gymnasium."""
-        self._env.close()
+        self._env.close()  # type: ignore[no-untyped-call]
 
     def _observation_space(self, space: spaces.Space[Any]) -> spaces.Dict:
         parts = dict(space.spaces) if isinstance(space, spaces.Dict) else {STATE: space}

@@ -63,7 +63,9 @@ class GoalEnv(gymnasium.Env[Observations, NDArray[np.float32]]):
         self.render_mode = render_mode
         self.metadata = self.arm_env.metadata
         self.action_space = self.arm_env.action_space
-        parts = self.arm_env.observation_space.spaces
+        whole = self.arm_env.observation_space
+        assert isinstance(whole, spaces.Dict)
+        parts = whole.spaces
         self._keys = [key for key in parts if key != goal.desired]
         size = sum(int(np.prod(parts[key].shape or ())) for key in self._keys)
 

@@ -34,7 +34,7 @@ def read_distributions(path: Path) -> tuple[dict[str, AnyDistribution], dict[str
     except (yaml.YAMLError, OSError, ValueError, RecursionError) as error:
         raise InputError(f"{path}: not readable as YAML: {' '.join(str(error).split())}") from error
     if not isinstance(node, yaml.MappingNode):
-        got = "nothing" if node is None else {"sequence": "a list"}.get(node.id, f"{node.value!r}")
+        got = "nothing" if node is None else "a list" if isinstance(node, yaml.SequenceNode) else f"{node.value!r}"
         raise InputError(f"{path}: expected a mapping of parameters, got {got}.")
     distributions: dict[str, AnyDistribution] = {}
     where: dict[str, str] = {}

@@ -170,8 +170,8 @@ class Setting:
 
     def make(self) -> ArmEnv:
         """A simulated environment of its own; a curriculum is shared by all that one process makes."""
-        learned = isinstance(self.randomization, Curriculum)
-        randomization = self.randomization.share() if learned else self.randomization
+        drawn = self.randomization
+        randomization = drawn.share() if isinstance(drawn, Curriculum) else drawn
         return make_env(self.task, self.robot, randomization=randomization)
 
     def make_any(self) -> ArmEnv | ForeignEnv:

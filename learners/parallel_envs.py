@@ -94,7 +94,8 @@ class ParallelEnvs(VecEnv):
         self.reset_infos = [info for _, part in results for info in part]
         self._reset_seeds()
         self._reset_options()
-        return _joined([observation for observation, _ in results])
+        begun: VecEnvObs = _joined([observation for observation, _ in results])
+        return begun
 
     def close(self) -> None:
         """Close the environments and end the processes; safe to call twice."""
@@ -197,7 +198,8 @@ def _answer(envs: DummyVecEnv, what: str, data: Any) -> Any:
     if what == "get":
         return envs.get_attr(details, indices)
     if what == "set":
-        envs.set_attr(*details, indices=indices)
+        name, value = details
+        envs.set_attr(name, value, indices)
         return [None] * len(indices)
     if what == "call":
         name, args, kwargs = details

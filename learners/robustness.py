@@ -264,7 +264,7 @@ def _draw_sweep(axis: Any, sweep: Sweep) -> None:
 
 def summary(found: Robustness) -> list[Mapping[str, Any]]:
     """One row a parameter, the least robust first: where it succeeds least, and how often there."""
-    rows = []
+    rows: list[Mapping[str, Any]] = []
     for sweep in sorted(found.sweeps, key=lambda one: (one.worst.rate, one.parameter)):
         worst = sweep.worst
         inside = sweep.trained is not None and sweep.trained[0] <= worst.value <= sweep.trained[1]

@@ -259,7 +259,9 @@ class Guard:
     def _outside(self, joints: Vector) -> float:
         """How far the tool is outside the workspace box, m; 0 inside."""
         tool = self._kinematics.tool_position(joints).tolist()
-        return max(0.0, *(max(low - x, x - high) for low, x, high in zip(self._low, tool, self._high, strict=True)))
+        return float(
+            max(0.0, *(max(low - x, x - high) for low, x, high in zip(self._low, tool, self._high, strict=True)))
+        )
 
 
 @dataclass(frozen=True)

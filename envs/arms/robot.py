@@ -207,7 +207,7 @@ class RobotDescription(_Strict):
         gripper = self.require_gripper()
         ends = zip(np.asarray(finger_positions).tolist(), gripper.joints.values(), strict=True)
         shares = [(position - closed) / (opened - closed) for position, (closed, opened) in ends]
-        return sum(shares) / len(shares) * gripper.width
+        return float(sum(shares) / len(shares) * gripper.width)
 
     def finger_positions(self, width: float) -> NDArray[np.float64]:
         """Finger joint positions for an opening width in m (clipped to what the gripper can do)."""

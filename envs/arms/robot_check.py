@@ -118,6 +118,7 @@ def _names(robot: RobotDescription, urdf: Urdf, lines: YamlLines) -> Iterator[Fi
         yield Finding(
             "tool frame", "error", lines.at("tool_frame"), f"tool_frame: {problem}", "name the link that is the tool"
         )
+    named: list[tuple[tuple[str | int, ...], str]]
     named = [(("joints", index, "name"), joint.name) for index, joint in enumerate(robot.joints)]
     named += [(("gripper", "joints", name), name) for name in (robot.gripper.joints if robot.gripper else ())]
     for keys, name in named:

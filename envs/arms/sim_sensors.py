@@ -107,7 +107,8 @@ class SimSensors:
             # the first of an episode stands for what was before it
             due = [past for past in self._past if past.stamp_ns <= now_ns - self._delay_ns]
             truth = due[-1] if due else self._past[0]
-        values, stamps = {}, {}
+        values: dict[str, Array] = {}
+        stamps: dict[str, int] = {}
         drops = self._rng(_DROPS, now_ns).random(2)
         parts = (("joint_drop_chance", self._joints), ("object_drop_chance", self._objects))
         for (chance, read), drawn in zip(parts, drops, strict=True):

@@ -162,9 +162,11 @@ def _joint(element: Element, lines: dict[Element, int]) -> Joint:
     return Joint(
         element.get("name", ""),
         kind,
-        *(_end(element, end) for end in ("parent", "child")),
+        _end(element, "parent"),
+        _end(element, "child"),
         lines[element if limit is None else limit],
-        *((None, None) if kind == "continuous" else bounds),
+        None if kind == "continuous" else bounds[0],
+        None if kind == "continuous" else bounds[1],
         _number(limit, "velocity", None),
         _number(limit, "effort", None),
         follows,

@@ -29,7 +29,7 @@ def apart(
     Both are drawn again until they are; the box must be several times wider than `nearest_m`.
     """
     while True:
-        one, other = rng.uniform(low_m, high_m), rng.uniform(low_m, high_m)
+        one, other = (rng.uniform(np.array(low_m), np.array(high_m)) for _ in range(2))
         if np.linalg.norm(one - other) >= nearest_m:
             return one, other
 
