@@ -20,6 +20,7 @@ from understudy.envs.make import make_env
 from understudy.envs.randomization import load_randomization
 from understudy.envs.tasks.lift import Lift
 from understudy.envs.tasks.task import make_task
+from understudy.errors import InputError
 
 CASES = [("lift", "panda"), ("reach", "panda"), ("reach", "kuka_iiwa")]
 
@@ -250,3 +251,59 @@ def test_it_is_a_gymnasium_environment(reach: ArmEnv):
     assert isinstance(reach, gymnasium.Env)
     assert reach.unwrapped is reach
     assert make_task("reach").horizon == reach.task.horizon
+
+
+def test_sparse_reward_is_one_exactly_where_the_observation_is_a_success():
+    env = make_env("reach", reward="sparse", fixed_horizon=True)
+    observation, _ = env.reset(seed=2)
+    expert = make_expert("reach")
+    expert.reset(observation)
+    rewards = []
+    for _ in range(env.task.horizon):
+        observation, reward, *_ = env.step_units(expert.act(observation))
+        rewards.append(reward)
+        assert reward == float(env.task.score(observation).success)
+    assert set(rewards) == {0.0, 1.0}
+    env.close()
+    with pytest.raises(InputError, match="Unknown reward 'sprase': did you mean 'sparse'"):
+        make_env("reach", reward="sprase")
+
+
+class Told:
+    """A randomization that keeps what it was told."""
+
+    name = "told"
+
+    def __init__(self) -> None:
+        self.heard: list[bool] = []
+
+    def sample(self, rng: np.random.Generator) -> dict[str, float]:
+        return {"joint_damping_scale": float(rng.uniform(0.9, 1.1))}
+
+    def report(self, success: bool) -> None:
+        self.heard.append(success)
+
+
+def test_a_randomization_is_told_once_how_each_episode_that_it_drew_has_ended():
+    told = Told()
+    env = make_env("reach", randomization=told)
+    env.reset(seed=0)
+    env.step(np.zeros(3, np.float32))
+    env.reset(seed=1)  # given up: it has not ended
+    assert told.heard == []
+    for _ in range(env.task.horizon + 2):
+        env.step(np.zeros(3, np.float32))
+    assert told.heard == [False]
+    observation, info = env.reset(seed=2)
+    expert = make_expert("reach")
+    expert.reset(observation)
+    terminated = False
+    while not terminated:
+        observation, _, terminated, truncated, _ = env.step_units(expert.act(observation))
+        assert not truncated
+    assert told.heard == [False, True]
+    env.reset(options={"start": info["start"]})  # not drawn
+    for _ in range(env.task.horizon):
+        env.step(np.zeros(3, np.float32))
+    assert told.heard == [False, True]
+    env.close()
