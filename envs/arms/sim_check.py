@@ -160,8 +160,16 @@ class _Look:
             self._stand(self._robot.home, width)
             gaps.append([self._gap(*pair) for pair in pairs])
         # the pads part most of all the pairs: what carries them moves less
-        parted = max((opened - closed for closed, opened in zip(*gaps, strict=True)), default=None)
-        if parted is not None and abs(parted - gripper.width) > max(OPENING_SLACK_M, OPENING_SLACK * gripper.width):
+        partings = [opened - closed for closed, opened in zip(*gaps, strict=True)] or [gripper.width]
+        parted = max(partings)
+        at = self._lines.at("gripper", "joints")
+        if -min(partings) > parted:
+            yield Finding(
+                "fingers", "error", at,
+                f"the fingers close by {-min(partings):.3f} m where the file says that they open",
+                "swap [closed, open] of the finger joints",
+            )  # fmt: skip
+        elif abs(parted - gripper.width) > max(OPENING_SLACK_M, OPENING_SLACK * gripper.width):
             yield Finding(
                 "fingers", "warning", self._lines.at("gripper", "width"),
                 f"between closed and open the fingers part by {parted:.3f} m, and `width` says {gripper.width} m",

@@ -6,10 +6,13 @@ import importlib.util
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from understudy.cli.doctor_robot import report_robot
 from understudy.envs.arms import robot_examination
+from understudy.envs.arms.arm import Start
+from understudy.envs.arms.kinematics import Kinematics
 from understudy.envs.arms.robot import known_robots, load_robot
 from understudy.envs.arms.robot_examination import examine_robot
 from understudy.envs.arms.sim_arm import SimArm
@@ -284,6 +287,10 @@ ODD = {
         YAML.replace("home: 0.7", "home: 2.0").replace("home: 0.9", "home: 2.0"), "self-collision",
         r"little\.yaml:4: at home link '\w+' is 0\.\d+ m inside '\w+'; choose another `home`",
     ),
+    "wrong way round": (
+        URDF, YAML.replace("[0.0, 0.03]", "[0.03, 0.0]"), "fingers",
+        r"little\.yaml:9: the fingers close by 0\.060 m where the file says that they open; swap \[closed, open\]",
+    ),
     "width": (
         URDF, swapped(YAML, "width: 0.06", "width: 0.12"), "fingers",
         r"little\.yaml:12: between closed and open the fingers part by 0\.060 m, and `width` says 0\.12 m; mend",
@@ -316,6 +323,57 @@ def test_the_machine_readable_report_has_every_finding(tmp_path: Path, capsys):
     assert (report["ok"], report["robot"], report["file"], report["left_out"]) == (False, "little", str(file), [])
     assert {"efforts"} == {finding["check"] for finding in report["findings"]}
     assert all(finding["where"] and finding["remedy"] for finding in report["findings"])
+
+
+@pytest.mark.parametrize("name", known_robots())
+def test_a_file_begun_from_a_shipped_robots_urdf_has_its_joints_and_loads(name: str, tmp_path: Path):
+    shipped = load_robot(name)
+    report_robot(str(shipped.urdf_path()), as_json=True, write=tmp_path / "drafted.yaml")
+    drafted = load_robot(tmp_path / "drafted.yaml")
+    assert drafted.joint_names == shipped.joint_names
+    assert np.all(drafted.joint_array("lower") <= shipped.joint_array("lower"))
+    assert np.all(drafted.joint_array("upper") >= shipped.joint_array("upper"))
+    assert np.all(drafted.joint_array("effort") >= shipped.joint_array("effort"))
+    mine, theirs = (set(robot.gripper.joints) if robot.gripper else set() for robot in (drafted, shipped))
+    assert mine == theirs
+    tool = Kinematics(drafted).tool_position(drafted.home)
+    assert np.all((tool > drafted.workspace.low) & (tool < drafted.workspace.high))
+    arm = SimArm(drafted)
+    arm.reset(Start(drafted.home))
+    arm.close()
+
+
+def test_a_file_begun_from_the_little_robot_is_right_but_for_its_numbers(tmp_path: Path, capsys):
+    write(tmp_path)
+    assert report_robot(str(tmp_path / "little.urdf"), as_json=False) == 0
+    printed = capsys.readouterr().out
+    assert "gripper:" in printed
+    assert report_robot(str(tmp_path / "little.urdf"), as_json=False, write=tmp_path / "begun.yaml") == 0
+    begun = load_robot(tmp_path / "begun.yaml")
+    assert (begun.urdf, begun.tool_frame) == ("little.urdf", "tool")
+    assert begun.gripper is not None
+    assert begun.gripper.joints == {"left": (0.0, 0.03), "right": (0.0, 0.03)}
+    assert (begun.gripper.width, begun.gripper.coupled) == (0.06, True)
+
+
+@pytest.mark.parametrize(
+    ("robot", "out", "sentence"),
+    [
+        ("little.urdf", "little.yaml", r"there is such a file already"),
+        ("little.urdf", "little.txt", r"a robot file's name must end in \.yaml"),
+        ("little.urdf", "no/where.yaml", r"the folder .* does not exist"),
+        ("nothing.urdf", "new.yaml", r"URDF .*nothing\.urdf does not exist"),
+        ("little.yaml", "new.yaml", r"--write makes a robot file from a URDF; --robot .* is none"),
+        ("still.urdf", "new.yaml", r"has no joint that turns, is limited and is free; nothing can be an arm here"),
+    ],
+)
+def test_a_file_is_not_begun_where_it_cannot_be(robot: str, out: str, sentence: str, tmp_path: Path):
+    write(tmp_path)
+    (tmp_path / "still.urdf").write_text("<robot name='still'><link name='rock'/></robot>")
+    with pytest.raises(InputError, match=sentence):
+        report_robot(str(tmp_path / robot), as_json=False, write=tmp_path / out)
+    assert (tmp_path / "little.yaml").read_text() == YAML
+    assert not (tmp_path / "new.yaml").exists()
 
 
 def test_doctor_of_a_robot_that_is_not_there_is_bad_input():

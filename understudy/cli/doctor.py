@@ -24,7 +24,7 @@ from packaging.requirements import Requirement
 
 from understudy import __version__
 from understudy.cli.probes import PROBES
-from understudy.errors import extra_of
+from understudy.errors import InputError, extra_of
 
 __all__ = ["Check", "Doctor", "check_packages", "check_ros_mix", "examine", "run_probe"]
 
@@ -58,18 +58,24 @@ class Doctor:
         understudy doctor
         understudy doctor --json | python -m json.tool
         understudy doctor --robot my_arm.yaml
+        understudy doctor --robot my_arm.urdf --write my_arm.yaml
     """
 
     json: bool = False
     """Print one JSON object for programs."""
     robot: str | None = None
-    """Check a robot instead: a shipped name or a YAML file. Says what is wrong with it and with its URDF, and where."""
+    """Check a robot instead: a shipped name or a YAML file. Says what is wrong with it and with its URDF, and where.
+    Of a bare URDF, a YAML file to begin with is printed."""
+    write: Path | None = None
+    """Where that file is written, and then checked."""
 
     def run(self) -> int:
         if self.robot is not None:
             from understudy.cli.doctor_robot import report_robot  # needs what the machine's report may find missing
 
-            return report_robot(self.robot, self.json)
+            return report_robot(self.robot, self.json, self.write)
+        if self.write is not None:
+            raise InputError("--write needs --robot FILE.urdf: it writes the robot file to begin with for that URDF.")
         checks = examine()
         healthy = not any(check.state == "broken" for check in checks)
         if self.json:

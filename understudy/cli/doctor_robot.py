@@ -4,24 +4,47 @@ from __future__ import annotations
 
 import dataclasses
 import json
+from pathlib import Path
 
 from understudy import __version__
+from understudy.envs.arms.robot_draft import draft_robot
 from understudy.envs.arms.robot_examination import Examination, examine_robot
+from understudy.errors import InputError
 
 __all__ = ["report_robot"]
 
 _MARKS = {"error": "!!", "warning": "? "}
 
 
-def report_robot(source: str, as_json: bool) -> int:
+def report_robot(source: str, as_json: bool, write: Path | None = None) -> int:
     """Print what was found of a robot; 0 when nothing is wrong with it, else 1.
 
+    For a URDF a robot file to begin with is printed, or written to `write` and checked.
+
     Raises:
-        InputError: its file or its URDF cannot be read.
+        InputError: its file or its URDF cannot be read, or `write` is there already or is no place for a robot file.
     """
+    if source.endswith(".urdf"):
+        if write is None:
+            print(draft_robot(Path(source), Path.cwd()), end="")
+            return 0
+        source = _write_draft(Path(source), write)
+    elif write is not None:
+        raise InputError(f"--write makes a robot file from a URDF; --robot {source} is none.")
     examination = examine_robot(source)
     print(json.dumps(_object(examination), indent=2) if as_json else _lines(examination))
     return 0 if examination.healthy else 1
+
+
+def _write_draft(urdf: Path, path: Path) -> str:
+    if path.suffix not in (".yaml", ".yml"):
+        raise InputError(f"--write {path}: a robot file's name must end in .yaml.")
+    if path.exists():
+        raise InputError(f"--write {path}: there is such a file already; name another, or take it away.")
+    if not path.parent.is_dir():
+        raise InputError(f"--write {path}: the folder {path.parent} does not exist.")
+    path.write_text(draft_robot(urdf, path.parent))
+    return str(path)
 
 
 def _object(examination: Examination) -> dict[str, object]:
