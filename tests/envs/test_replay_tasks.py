@@ -14,7 +14,6 @@ from understudy.envs.arms.robot import load_robot
 from understudy.envs.replay import ReplayConfig, Replayer
 from understudy.envs.tasks.task import known_tasks, make_task
 
-
 QUICK = {"drawer", "push"}
 """A slide, and contact without a grip; what is gripped is much the same in all other tasks, which take longer."""
 MARKED = [task if task in QUICK else pytest.param(task, marks=pytest.mark.slow) for task in known_tasks()]
