@@ -110,7 +110,8 @@ class ActionSpec:
     def denormalise(self, action: NDArray[np.floating[Any]]) -> NDArray[np.float64]:
         """Map actions (..., A) in [-1, 1] to units, clipping what lies outside."""
         low, high = np.asarray(self.low), np.asarray(self.high)
-        return np.asarray(low + (np.clip(np.asarray(action, np.float64), -1.0, 1.0) + 1.0) * 0.5 * (high - low))
+        inside = np.minimum(np.maximum(np.asarray(action, np.float64), -1.0), 1.0)
+        return np.asarray(np.minimum(low + (inside + 1.0) * 0.5 * (high - low), high))  # rounding may pass the bound
 
     def as_dict(self) -> dict[str, Any]:
         """Plain data for JSON; `from_dict` reads it back."""

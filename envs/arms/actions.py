@@ -29,6 +29,8 @@ MAX_TOOL_STEP_RAD = 0.15
 MAX_JOINT_STEP_RAD = 0.1
 LEASH_M = 0.08
 LEASH_RAD = 0.4
+_CONJUGATE = np.array([-1.0, -1.0, -1.0, 1.0])
+"""Times a unit quaternion: its inverse."""
 _TWIST_LABELS = ("x", "y", "z", "roll", "pitch", "yaw")
 
 
@@ -60,14 +62,14 @@ class _Gripper:
     def split(self, action: Vector) -> tuple[Vector, float | None]:
         if self.width is None:
             return action, None
-        return action[:-1], float(np.clip(action[-1], 0.0, self.width))
+        return action[:-1], max(0.0, min(self.width, float(action[-1])))
 
     def join(self, action: Vector, before: Command, after: Command) -> Vector:
         """The action with the width of `after`; a command without one leaves the gripper as `before` had it."""
         if self.width is None:
             return action
         width = before.gripper_position if after.gripper_position is None else after.gripper_position
-        return np.append(action, self.width if width is None else width)
+        return np.concatenate([action, [self.width if width is None else width]])
 
 
 class ToolDelta:
@@ -86,10 +88,11 @@ class ToolDelta:
         self.spec = self._gripper.spec(
             "tool_delta", list(_TWIST_LABELS), ["m"] * 3 + ["rad"] * 3, [-step for step in steps], steps
         )
+        self._low, self._high = np.array(self.spec.low), np.array(self.spec.high)
 
     def decode(self, action: Vector, sent: Command, measured: Vector) -> Command:
         """See `ActionSpace`."""
-        twist, gripper = self._gripper.split(np.clip(action, self.spec.low, self.spec.high))
+        twist, gripper = self._gripper.split(np.minimum(np.maximum(action, self._low), self._high))
         here, now = self._kinematics.tool_pose(sent.joint_position), self._kinematics.tool_pose(measured)
         lead = here.position + twist[:3] - now.position
         position = now.position + lead * min(1.0, LEASH_M / max(float(np.linalg.norm(lead)), 1e-9))
@@ -103,12 +106,12 @@ class ToolDelta:
         """See `ActionSpace`."""
         old = self._kinematics.tool_pose(before.joint_position)
         new = self._kinematics.tool_pose(after.joint_position)
-        turn = quaternion_to_rotvec(quaternion_multiply(new.quaternion, old.quaternion * [-1, -1, -1, 1]))
+        turn = quaternion_to_rotvec(quaternion_multiply(new.quaternion, old.quaternion * _CONJUGATE))
         return self._gripper.join(np.concatenate([new.position - old.position, turn]), before, after)
 
 
 def _leash_rotation(quaternion: Vector, measured: Vector) -> Vector:
-    lead = quaternion_to_rotvec(quaternion_multiply(quaternion, measured * [-1, -1, -1, 1]))
+    lead = quaternion_to_rotvec(quaternion_multiply(quaternion, measured * _CONJUGATE))
     angle = float(np.linalg.norm(lead))
     if angle <= LEASH_RAD:
         return quaternion

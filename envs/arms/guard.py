@@ -121,7 +121,7 @@ class Guard:
             return self._brake()
         if not self._begun:
             self._begin(asked)
-        target = np.clip(asked, self._lower, self._upper)
+        target = np.minimum(np.maximum(asked, self._lower), self._upper)
         if np.any(np.abs(target - asked) > CHANGED_RAD):
             self.counts["joint_position"] += 1
         before = self._motion.position
@@ -154,7 +154,7 @@ class Guard:
         """The velocity a step asks for, none into a limit; None where the command is a place to come to rest at."""
         if velocity is None:
             return None
-        return np.where(asked == target, np.clip(velocity, -self._speed, self._speed), 0.0)
+        return np.where(asked == target, np.minimum(np.maximum(velocity, -self._speed), self._speed), 0.0)
 
     def _begin(self, asked: Vector) -> None:
         """Take the arm's measured position as the set point, and refuse a first command far from it."""
@@ -205,12 +205,12 @@ class Guard:
         gripper = self._robot.gripper
         if gripper is None or asked is None:
             return None
-        width = float(np.clip(asked, 0.0, gripper.width))
+        width = max(0.0, min(gripper.width, float(asked)))
         if width != asked:
             self.counts["gripper"] += 1
         step = gripper.speed * self._robot.period_s
         if self._width is not None:
-            width = float(np.clip(width, self._width - step, self._width + step))
+            width = max(self._width - step, min(self._width + step, width))
         self._width = width
         return width
 

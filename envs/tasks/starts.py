@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
@@ -36,9 +37,9 @@ def apart(
 
 def distance(one: NDArray[Any], other: NDArray[Any]) -> float:
     """m between two points (3,)."""
-    return float(np.linalg.norm(np.asarray(one, np.float64) - np.asarray(other, np.float64)))
+    return math.dist(one.tolist(), other.tolist())
 
 
 def closeness(distance_m: float, scale_per_m: float = 5.0) -> float:
     """1 - tanh(`scale_per_m` d): 1 where two points meet, 0 far away, and steeper the nearer they are."""
-    return 1.0 - float(np.tanh(scale_per_m * distance_m))
+    return 1.0 - math.tanh(scale_per_m * distance_m)
