@@ -101,8 +101,8 @@ class SimSensors:
         """(values, stamps in ns) that arrive now; a delayed reading is stamped as new, one that was dropped as old."""
         now_ns = truth.stamp_ns
         if self._perfect:
-            values = {**truth.joints, **truth.objects}
-            return values, dict.fromkeys(values, now_ns)
+            exact = {**truth.joints, **truth.objects}
+            return exact, dict.fromkeys(exact, now_ns)
         if self._past:
             # the first of an episode stands for what was before it
             due = [past for past in self._past if past.stamp_ns <= now_ns - self._delay_ns]

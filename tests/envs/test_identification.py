@@ -17,17 +17,8 @@ from understudy.datasets.episode import Episode
 from understudy.datasets.store import Dataset
 from understudy.envs.arms.robot import load_robot
 from understudy.envs.distributions import Distribution
-from understudy.envs.identification import (
-    SEARCHED,
-    Errors,
-    Fit,
-    FittedParameter,
-    IdentifyConfig,
-    from_unit,
-    identify,
-    split_episodes,
-    to_unit,
-)
+from understudy.envs.identification import Fit, FittedParameter, IdentifyConfig, identify, split_episodes
+from understudy.envs.identification_search import SEARCHED, Errors, from_unit, to_unit
 from understudy.envs.parameters import PARAMETERS
 from understudy.envs.randomization import load_randomization
 from understudy.envs.tasks.task import make_task
@@ -136,7 +127,7 @@ def test_what_is_not_told_keeps_its_usual_range() -> None:
     told = FittedParameter("motor_gain_scale", 1.0, 0.5, 0.45, 0.55, True, False)
     dark = dataclasses.replace(told, name="object_rolling_friction", told=False)
     errors = Errors(0.0, 0.0, None, 0.0)
-    fit = Fit((told, dark), (), errors, errors, errors, errors, 2, 1, 10)
+    fit = Fit((told, dark), (), errors, errors, errors, errors, 2, 1, 10, True)
     assert fit.distributions()["motor_gain_scale"] == Distribution("log_uniform", 0.45, 0.55)
     assert fit.distributions()["object_rolling_friction"].bounds == (1.0, 1.0)  # as built: `default` has none
 

@@ -73,7 +73,10 @@ class Identify:
             raise InputError(f"{self.directory} is of task {dataset.task!r}, and --task is {self.task!r}.")
         fit = self._fit(dataset, config)
         self._write(fit)
-        print(json.dumps(self._facts(fit), indent=2)) if self.json else self._print(fit)
+        if self.json:
+            print(json.dumps(self._facts(fit), indent=2))
+        else:
+            self._print(fit)
         return 0
 
     def _fit(self, dataset: Dataset, config: IdentifyConfig) -> Fit:
@@ -121,6 +124,11 @@ class Identify:
             console.print(
                 f"{first} and {second} make up for each other here (correlation {correlation:+.2f}): trust what they "
                 "do together, not each alone.",
+                soft_wrap=True,
+            )
+        if not fit.done:
+            console.print(
+                "The search had not come to its end, and the intervals are wider for it: give more --evaluations.",
                 soft_wrap=True,
             )
         for name, unit, scale in (("joint_rad", "mrad", 1e3), ("tool_m", "mm", 1e3), ("object_m", "mm", 1e3)):

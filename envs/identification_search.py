@@ -1,0 +1,257 @@
+"""The search of `identification.py`: residuals of episodes, CMA-ES, Gauss-Newton, and how sure the result is.
+
+Owns the error that is minimised and where parameters are sought; parameters are places in a unit box in here.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from understudy.datasets.episode import Episode
+from understudy.envs.parameters import PARAMETERS
+from understudy.envs.replay import Replayer
+from understudy.errors import MissingExtra
+
+Vector = NDArray[np.float64]
+Progress = Callable[[int, float], None]
+"""Told how many evaluations are done, and the least error so far."""
+
+JOINT_SCALE_RAD = 0.01
+PLACE_SCALE_M = 0.005
+FARTHEST = 6.0
+"""Objects count as no further off than this many `PLACE_SCALE_M`."""
+FLOOR = 0.01
+"""What a reading is good to, of the scales above: 0.1 mrad and 0.05 mm, once an episode."""
+DIFFERENCE = 0.02
+"""Step of the differences around the fit, of the range searched."""
+POLISHING_STEPS = 4
+
+SEARCHED: Mapping[str, tuple[float, float]] = {
+    "object_mass_scale": (0.2, 5.0),
+    "object_inertia_scale": (0.2, 5.0),
+    "object_linear_damping": (0.0, 2.0),
+    "object_angular_damping": (0.0, 2.0),
+    "object_friction_scale": (0.1, 3.0),
+    "object_rolling_friction": (0.0, 0.01),
+    "object_spinning_friction_scale": (0.1, 10.0),
+    "object_restitution": (0.0, 1.0),
+    "finger_friction_scale": (0.1, 3.0),
+    "finger_spinning_friction_scale": (0.1, 10.0),
+    "table_friction_scale": (0.1, 3.0),
+    "table_rolling_friction": (0.0, 0.01),
+    "table_spinning_friction": (0.0, 0.01),
+    "link_mass_scale": (0.5, 2.0),
+    "link_inertia_scale": (0.3, 3.0),
+    "joint_damping_scale": (0.1, 1000.0),
+    "joint_friction_nm": (0.0, 10.0),
+    "motor_gain_scale": (0.2, 3.0),
+    "motor_strength_scale": (0.05, 1.5),
+    "gripper_strength_scale": (0.05, 3.0),
+    "gravity_m_s2": (9.0, 10.6),
+    "action_delay_s": (0.0, 0.15),
+    "observation_delay_s": (0.0, 0.1),
+}
+"""What motion can tell, and where it is sought; scales on a logarithmic axis."""
+
+
+@dataclass(frozen=True)
+class Errors:
+    """Root mean square distances between recorded and simulated, over episodes and ticks."""
+
+    joint_rad: float
+    tool_m: float
+    object_m: float | None
+    """None where no object was recorded."""
+    combined: float
+    """Root of the error that is minimised."""
+
+
+class Problem:
+    """Errors of episodes as a function of a place in the unit box."""
+
+    def __init__(self, replayer: Replayer, names: tuple[str, ...]) -> None:
+        self._replayer = replayer
+        self.names = names
+
+    def physics(self, place: Vector) -> dict[str, float]:
+        """Parameters at a place (P,) in [0, 1]."""
+        return {name: from_unit(name, float(at)) for name, at in zip(self.names, place, strict=True)}
+
+    def residuals(self, episode: Episode, place: Vector) -> Vector:
+        """(R,) whose squares sum up to the episode's error."""
+        rows = self._differences(episode, self.physics(place))
+        count = len(rows["joint_position"])
+        parts = [rows["joint_position"] / JOINT_SCALE_RAD / math.sqrt(rows["joint_position"].shape[1])]
+        for key, values in rows.items():
+            if key != "joint_position":
+                away = values / PLACE_SCALE_M
+                lengths = np.maximum(np.linalg.norm(away, axis=1, keepdims=True), 1e-12)
+                farthest = math.inf if key == "tool_position" else FARTHEST
+                parts.append(away * np.minimum(1.0, farthest / lengths))
+        return np.concatenate([part.ravel() for part in parts]) / math.sqrt(count)
+
+    def errors(self, episodes: Sequence[Episode], physics: Mapping[str, float]) -> Errors:
+        """Root mean squares over episodes, in units."""
+        found: dict[str, list[Vector]] = {}
+        combined = []
+        place = np.array([to_unit(name, physics[name]) for name in self.names])
+        for episode in episodes:
+            for key, values in self._differences(episode, physics).items():
+                kind = key if key in ("joint_position", "tool_position") else "object"
+                found.setdefault(kind, []).append(
+                    np.sum(values**2, axis=1) / (values.shape[1] if "joint" in key else 1)
+                )
+            combined.append(float(np.sum(self.residuals(episode, place) ** 2)))
+
+        def rms(kind: str) -> float | None:
+            return float(np.sqrt(np.mean(np.concatenate(found[kind])))) if kind in found else None
+
+        joint, tool = rms("joint_position"), rms("tool_position")
+        # every episode that can be replayed has joints, and so a tool pose
+        assert joint is not None
+        assert tool is not None
+        return Errors(joint, tool, rms("object"), math.sqrt(float(np.mean(combined))))
+
+    def _differences(self, episode: Episode, physics: Mapping[str, float]) -> dict[str, Vector]:
+        """Key -> (K, ...) simulated minus recorded, of joints, tool and objects."""
+        seen = self._replayer.observe_again(episode, physics)
+        rows = {}
+        for key, values in seen.items():
+            wanted = key in ("joint_position", "tool_position") or (
+                key.endswith("_position") and not key.startswith(("goal_", "gripper_"))
+            )
+            if wanted and key in episode.observations:
+                recorded = np.concatenate([episode.observations[key][1:], episode.final_observation[key][None]])
+                rows[key] = values - recorded.astype(np.float64)
+        return rows
+
+
+def search(
+    problem: Problem, train: Sequence[Episode], evaluations: int, seed: int, progress: Progress | None
+) -> tuple[Vector, int, Vector]:
+    """(the best place (P,) found, evaluations made, how widely (P,) places were still drawn at the end).
+
+    Raises:
+        MissingExtra: `cma` is not installed.
+    """
+    try:
+        import cma
+    except ModuleNotFoundError as error:
+        raise MissingExtra("cma", "sim") from error
+    size = len(problem.names)
+    # CMA-ES wants two dimensions at least; the second one of a single parameter does nothing
+    start = [*(to_unit(name, PARAMETERS[name].nominal) for name in problem.names), *([0.5] * (size == 1))]
+    options: dict[str, Any] = {"bounds": [0.0, 1.0], "seed": seed + 1, "verbose": -9}
+    options |= {"maxfevals": evaluations, "tolx": 1e-4, "tolfun": 1e-6}
+    strategy = cma.CMAEvolutionStrategy(np.clip(start, 0.02, 0.98), 0.2, options)
+    best, least, done = np.array(start[:size]), math.inf, 0
+    while not strategy.stop():
+        places = strategy.ask()
+        errors = []
+        for place in places:
+            errors.append(float(np.mean([np.sum(problem.residuals(one, place[:size]) ** 2) for one in train])))
+            done += 1
+            if errors[-1] < least:
+                best, least = np.array(place[:size]), errors[-1]
+            if progress is not None:
+                progress(done, least)
+        strategy.tell(places, errors)
+    return best, done, np.asarray(strategy.result.stds, np.float64)[:size]
+
+
+@dataclass(frozen=True)
+class Local:
+    """The errors of the training episodes around a place, to first order."""
+
+    curvature: Vector
+    """(P, P) sum of J' J."""
+    pull: Vector
+    """(P,) sum of J' r."""
+    spread: Vector
+    """(P, P) sum of (J' r)(J' r)', the noise floor included."""
+    error: float
+
+    @property
+    def step(self) -> Vector:
+        """(P,) where the least error is from here, as Gauss and Newton say."""
+        return np.asarray(-np.linalg.solve(self._regular, self.pull))
+
+    def covariance(self, episodes: int) -> Vector:
+        """(P, P); see the module's docstring. A flat direction gets the width of the box, not more."""
+        inverse = np.linalg.inv(self._regular)
+        prior = FLOOR**4 * np.eye(len(self.pull))
+        return np.asarray(inverse @ (episodes / (episodes - 1) * self.spread + prior) @ inverse)
+
+    @property
+    def _regular(self) -> Vector:
+        return np.asarray(self.curvature + FLOOR**2 * np.eye(len(self.pull)))
+
+
+def _local(problem: Problem, train: Sequence[Episode], place: Vector) -> Local:
+    size = len(place)
+    curvature, spread, pull, error = np.zeros((size, size)), np.zeros((size, size)), np.zeros(size), 0.0
+    for episode in train:
+        here = problem.residuals(episode, place)
+        slopes = np.stack([_slope(problem, episode, place, here, index) for index in range(size)], axis=1)
+        own = slopes.T @ here
+        pull += own
+        error += float(here @ here)
+        curvature += slopes.T @ slopes
+        # residuals whose squares sum up to FLOOR^2 at least, all pulling one way
+        spread += np.outer(own, own) + FLOOR**2 * slopes.T @ slopes
+    return Local(curvature, pull, spread, error)
+
+
+def polish(problem: Problem, train: Sequence[Episode], place: Vector) -> tuple[Vector, Local]:
+    """Gauss-Newton from where the search ended: in a long valley CMA-ES takes hundreds of evaluations for the rest."""
+    local = _local(problem, train, place)
+    for _ in range(POLISHING_STEPS):
+        length = 1.0
+        while length > 0.2:
+            moved = np.clip(place + length * local.step, 0.0, 1.0)
+            error = sum(float(np.sum(problem.residuals(one, moved) ** 2)) for one in train)
+            if error < local.error:
+                break
+            length /= 2.0
+        else:
+            break
+        place, local = moved, _local(problem, train, moved)
+    return place, local
+
+
+def _slope(problem: Problem, episode: Episode, best: Vector, here: Vector, index: int) -> Vector:
+    """(R,) derivative of an episode's residuals by one coordinate; one-sided at an end of the range."""
+    ends = []
+    for sign in (1.0, -1.0):
+        place = best.copy()
+        place[index] = min(1.0, max(0.0, best[index] + sign * DIFFERENCE))
+        moved = place[index] - best[index]
+        ends.append((moved, problem.residuals(episode, place) if moved else here))
+    (right, above), (left, below) = ends
+    return np.asarray((above - below) / (right - left))
+
+
+def logarithmic(name: str) -> bool:
+    """Whether a parameter is sought on a logarithmic axis."""
+    return name.endswith("_scale")
+
+
+def to_unit(name: str, value: float) -> float:
+    """A value's place in the range searched, 0 to 1."""
+    low, high = SEARCHED[name]
+    if logarithmic(name):
+        return math.log(value / low) / math.log(high / low)
+    return (value - low) / (high - low)
+
+
+def from_unit(name: str, at: float) -> float:
+    """The value at a place, 0 to 1, of the range searched."""
+    low, high = SEARCHED[name]
+    at = min(1.0, max(0.0, at))
+    return low * (high / low) ** at if logarithmic(name) else low + at * (high - low)
