@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import get_args
 
 import pytest
 from conformance.arm import ArmConformance
 
-from understudy.envs.arms.actuation import Mode
 from understudy.envs.arms.arm import Arm
 from understudy.envs.arms.fake_arm import FakeArm
 from understudy.envs.arms.guard import Guard
@@ -17,6 +15,8 @@ from understudy.envs.arms.sim_arm import SimArm
 from understudy.envs.tasks.lift import Lift
 
 ROBOTS = known_robots()
+GUARDED = [name if name in ("panda", "two_joint") else pytest.param(name, marks=pytest.mark.slow) for name in ROBOTS]
+"""Inside the Guard two robots stand for the others in the tests of every day."""
 
 
 class TestSimArm(ArmConformance):
@@ -31,7 +31,7 @@ class TestSimArm(ArmConformance):
 class TestDrivenSimArm(ArmConformance):
     """Velocity and torque control owe the same as position control."""
 
-    @pytest.fixture(params=[mode for mode in get_args(Mode) if mode != "position"])
+    @pytest.fixture(params=[pytest.param("velocity", marks=pytest.mark.slow), "torque"])
     def arm(self, request: pytest.FixtureRequest) -> Iterator[Arm]:
         arm = SimArm(load_robot("xarm6"), actuation=request.param)
         yield arm
@@ -41,7 +41,7 @@ class TestDrivenSimArm(ArmConformance):
 class TestGuardedSimArm(ArmConformance):
     refuses_not_finite = False
 
-    @pytest.fixture(params=ROBOTS)
+    @pytest.fixture(params=GUARDED)
     def arm(self, request: pytest.FixtureRequest) -> Iterator[Arm]:
         arm = Guard(SimArm(load_robot(request.param)))
         yield arm

@@ -128,7 +128,7 @@ def attack_often(name: str, seed: int) -> int:
 @pytest.mark.timeout(1800)
 @pytest.mark.parametrize("quarter", range(4))
 def test_a_million_commands_do_not_get_past_any_limit(quarter: int):
-    """A hundred attacks of 10,000 commands in four parts, spread over robots and processes."""
+    """A hundred attacks of 10,000 commands in four parts, each some 100 s of processor time."""
     names = itertools.islice(itertools.cycle(ROBOTS), 25 * quarter, 25 * (quarter + 1))
     with ProcessPoolExecutor(mp_context=multiprocessing.get_context("spawn")) as pool:
         sent = list(pool.map(attack_often, names, range(1000 + 25 * quarter, 1025 + 25 * quarter)))
