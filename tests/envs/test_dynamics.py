@@ -77,7 +77,8 @@ def test_a_pendulum_is_held_by_its_weight_whatever_the_kind_and_order_of_its_joi
     (tmp_path / "pendulum.urdf").write_text(
         f"""<robot name="p"><link name="base"/>
         <link name="turned"><inertial><mass value="1"/>
-        <inertia ixx="1e-9" ixy="0" ixz="0" iyy="1e-9" iyz="0" izz="1e-9"/></inertial></link><link name="bob"><inertial><origin xyz="0.5 0 0"/>
+        <inertia ixx="1e-9" ixy="0" ixz="0" iyy="1e-9" iyz="0" izz="1e-9"/></inertial></link>
+        <link name="bob"><inertial><origin xyz="0.5 0 0"/>
         <mass value="2"/><inertia ixx="1e-9" ixy="0" ixz="0" iyy="1e-9" iyz="0" izz="1e-9"/></inertial></link>
         <joint name="turn" type="revolute"><parent link="base"/><child link="turned"/><axis xyz="0 0 1"/>
           <limit lower="-9" upper="9" velocity="9" effort="99"/></joint>
