@@ -114,6 +114,16 @@ def test_the_same_seed_gives_the_same_result(clone: ChunkMLP) -> None:
         torch.testing.assert_close(second.state_dict()[name], tensor, rtol=0, atol=0)
 
 
+@pytest.mark.slow
+def test_the_result_does_not_depend_on_the_number_of_processes(clone: ChunkMLP) -> None:
+    config = dataclasses.replace(QUICK, steps=256, critic_rounds=0, environments=2)
+    first, second = (finetune(clone, SETTING, dataclasses.replace(config, processes=count)) for count in (1, 2))
+    for name, tensor in first.state_dict().items():
+        torch.testing.assert_close(second.state_dict()[name], tensor, rtol=0, atol=0)
+    with pytest.raises(InputError, match=r"from 1 to the number of environments \(2\), got 3"):
+        dataclasses.replace(config, processes=3)
+
+
 def test_a_curriculum_widens_while_a_policy_that_succeeds_trains(clone: ChunkMLP) -> None:
     outer = Randomization("outer", {"action_delay_s": Distribution("uniform", 0.0, 0.02)})
     curriculum = Curriculum(outer, CurriculumConfig(buffer=2, boundary_share=1.0, step=0.5))
