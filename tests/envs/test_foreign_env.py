@@ -22,7 +22,7 @@ class Balance:
         pass
 
     def act(self, observation):
-        _, speed, angle, turning = observation["state"]
+        _, speed, angle, turning = observation["other_observation"]
         right = angle + 0.3 * turning + 0.03 * speed > 0
         return np.array([-1.0, 1.0] if right else [1.0, -1.0], np.float32)
 
@@ -34,7 +34,7 @@ class Push:
         pass
 
     def act(self, observation):
-        return 0.6 * np.sign(observation["state"][1:] + 1e-9).astype(np.float32)
+        return 0.6 * np.sign(observation["other_observation"][1:] + 1e-9).astype(np.float32)
 
 
 @pytest.mark.parametrize("id", ["Pendulum-v1", "MountainCarContinuous-v0", "CartPole-v1"])
@@ -43,7 +43,7 @@ def test_it_is_what_its_spaces_say(id: str):
     env.action_space.seed(0)
     observation, _ = env.reset(seed=3)
     again, _ = env.reset(seed=3)
-    assert np.array_equal(observation["state"], again["state"])
+    assert np.array_equal(observation["other_observation"], again["other_observation"])
     for _ in range(5):
         assert env.observation_space.contains(observation)
         observation, reward, _, _, info = env.step(env.action_space.sample())
@@ -106,7 +106,7 @@ def test_what_the_environment_says_of_its_success_counts():
     gymnasium.register("tests/Told-v0", _Told)
     env = ForeignEnv("tests/Told-v0")
     observation, _ = env.reset(seed=0)
-    assert {key: value.dtype for key, value in observation.items()} == {"where": np.float32, "eye": np.uint8}
+    assert {key: value.dtype for key, value in observation.items()} == {"other_where": np.float32, "image_eye": np.uint8}
     assert [env.step(np.array([value]))[4]["success"] for value in (-0.5, 0.5)] == [False, True]
     assert env.judged_by == "info"
     gymnasium.registry.pop("tests/Told-v0")
@@ -122,7 +122,7 @@ def test_what_cannot_work_is_refused():
         ForeignEnv("Nothing-v0")
     with pytest.raises(InputError, match=r"has shape \(2,\); expected \(1,\)"):
         ForeignEnv("Pendulum-v1").step(np.zeros(2))
-    with pytest.raises(InputError, match=r"'Pendulum-v1' is an environment of Gymnasium's own.*no arm"):
+    with pytest.raises(InputError, match=r"'Pendulum-v1' is an environment of Gymnasium's own.*no arm.*record_policy"):
         make_env("Pendulum-v1")
     with pytest.raises(InputError, match="has physics of its own"):
         evaluate(Balance, "CartPole-v1", "panda", "randomized", episodes=1)

@@ -33,6 +33,6 @@ def test_hindsight_turns_failures_into_goals_that_were_reached():
     tolerance = env.unwrapped.goal.tolerance_m
     sure = (away - tolerance).abs() > 1e-5
     assert torch.equal(batch.rewards[sure], torch.where(away <= tolerance, 0.0, -1.0)[sure])
-    assert 0.2 < float((batch.rewards == 0.0).float().mean()) < 1.0
+    assert 0.1 < float((batch.rewards == 0.0).float().mean()) < 1.0
     assert np.isfinite(learner.logger.name_to_value["train/critic_loss"])
     env.close()

@@ -271,9 +271,10 @@ class TestReplay:
         assert "beyond from step" in capsys.readouterr().out
 
     def test_what_cannot_be_played_is_told(self, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-        dataset = make_dataset(tmp_path / "demos", 1)
+        dataset = Dataset.create(tmp_path / "demos", robot="home_made", task="reach")
+        dataset.add(make_episode(20, robot="home_made"))
         assert main(["dataset", "replay", str(dataset.path)]) == 2
-        assert "Unknown robot 'two_joint'" in capsys.readouterr().err
+        assert "Unknown robot 'home_made'" in capsys.readouterr().err
         foreign = Dataset.create(tmp_path / "foreign", robot="panda", task="reach")
         foreign.add(make_episode(20, robot="panda"))
         assert main(["dataset", "replay", str(foreign.path)]) == 1

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from typing import Protocol, cast
 
 from understudy import __version__
-from understudy.cli.signals import uninterrupted
+from understudy.cli.signals import terminated_as_interrupted, uninterrupted
 from understudy.errors import UnderstudyError, failed_file_of, missing_extra_of, unknown_name
 
 __all__ = ["COMMANDS", "GROUPS", "Command", "Runnable", "main"]
@@ -102,7 +102,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run one command line (default: this process's) and return its exit code."""
     arguments = list(sys.argv[1:] if argv is None else argv)
     try:
-        return _dispatch(arguments)
+        with terminated_as_interrupted():
+            return _dispatch(arguments)
     except UnderstudyError as error:
         return _fail(error, error.exit_code)
     except ModuleNotFoundError as error:

@@ -12,7 +12,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-__all__ = ["noted_signals", "uninterrupted"]
+__all__ = ["noted_signals", "terminated_as_interrupted", "uninterrupted"]
 
 _NUMBERS = (signal.SIGINT, signal.SIGTERM)
 
@@ -30,6 +30,19 @@ def noted_signals() -> Iterator[threading.Event]:
     finally:
         for number, handler in zip(_NUMBERS, previous, strict=True):
             signal.signal(number, handler)
+
+
+@contextmanager
+def terminated_as_interrupted() -> Iterator[None]:
+    """SIGTERM raises KeyboardInterrupt, as SIGINT does, wherever signals are not noted: both end a command alike."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    previous = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, previous)
 
 
 @contextmanager
