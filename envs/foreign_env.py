@@ -1,11 +1,14 @@
 """`ForeignEnv`: any other Gymnasium environment (MuJoCo's, gymnasium-robotics', CartPole) as our learners see one.
 
 Observations become a dict of float32 arrays, actions numbers in [-1, 1], and every step says whether the episode has
-succeeded. What needs an arm cannot work there: recording by hand, the Guard, randomized physics, deployment.
+succeeded. Observations and actions are named as an import of the same environment from Minari names them, so that what
+is learned from one can be run in the other. What needs an arm cannot work there: recording by hand, the Guard,
+randomized physics, deployment.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import gymnasium
@@ -13,12 +16,24 @@ import numpy as np
 from gymnasium import spaces
 from numpy.typing import NDArray
 
+from understudy.datasets.convert.incoming import foreign_keys, frames_key
+from understudy.datasets.schema import ActionSpec, is_image
 from understudy.envs.arm_env import Observations
 from understudy.envs.tasks.task import known_tasks
 from understudy.errors import InputError
 
-STATE = "state"
-"""Observation key of an environment that observes one array."""
+NO_ROBOT = "none"
+"""What stands for the robot where there is none."""
+WHOLE = "observation"
+"""Name of an observation that is one array and no dict."""
+CHOICE = "choice"
+"""Name of the action space of an environment that takes one of n choices."""
+DEFAULT_RATE_HZ = 20.0
+FOREIGN_WAYS = (
+    "Record a policy there from Python (understudy.envs.foreign_recording.record_policy) or import a dataset of it "
+    "(understudy dataset import); train bc, finetune and evaluate then take it."
+)
+"""What works in an environment of others, for those who asked for something else."""
 SUCCESS_KEYS = ("is_success", "success")
 """Where environments say in `info` that they are solved, the first that is there."""
 
@@ -31,8 +46,9 @@ def is_foreign(task: str) -> bool:
 class ForeignEnv(gymnasium.Env[Observations, NDArray[np.float32]]):
     """One environment by its Gymnasium id.
 
-    Observations: the entries of a Dict space by their names, or the one array as `state`. Actions: a Box is scaled to
-    [-1, 1]; of n choices the one with the highest of n numbers is taken. `info["success"]` is the environment's own
+    Observations: the entries of a Dict space as `other_<name>`, or the one array as `other_observation`; pictures as
+    `image_<name>`. Actions: a Box is scaled to [-1, 1]; of n choices the one with the highest of n numbers is taken.
+    `info["success"]` is the environment's own
     `is_success` or `success`; where it tells neither, whether the episode's return has reached the id's reward
     threshold; where there is none, False (`judged_by` says which).
     """
@@ -51,8 +67,10 @@ class ForeignEnv(gymnasium.Env[Observations, NDArray[np.float32]]):
         self.threshold = None if self._env.spec is None else self._env.spec.reward_threshold
         self._told = False
         self._return = 0.0
+        self._names: dict[str, str] = {}
         self.observation_space = self._observation_space(self._env.observation_space)
-        self.action_space = self._action_space(self._env.action_space)
+        self.action_spec = self._action_spec(self._env.action_space)
+        self.action_space = spaces.Box(-1.0, 1.0, (self.action_spec.size,), np.float32)
 
     @property
     def judged_by(self) -> str:
@@ -60,6 +78,34 @@ class ForeignEnv(gymnasium.Env[Observations, NDArray[np.float32]]):
         if self._told:
             return "info"
         return "nothing" if self.threshold is None else f"return of at least {self.threshold:g}"
+
+    @property
+    def rate_hz(self) -> float:
+        """Steps a second: the environment's `render_fps`, or 20 where it names none."""
+        return float(self.metadata.get("render_fps") or DEFAULT_RATE_HZ)
+
+    def require_fit(self, spec: ActionSpec, shapes: Mapping[str, Sequence[int]]) -> None:
+        """Refuse a policy of another world.
+
+        Args:
+            spec: what its actions mean.
+            shapes: observation key -> shape, of what it looks at.
+
+        Raises:
+            InputError: it looks at something else, or its actions are others.
+        """
+        assert isinstance(self.observation_space, spaces.Dict)
+        seen = {key: space.shape for key, space in self.observation_space.spaces.items()}
+        if wrong := {key: tuple(shape) for key, shape in shapes.items() if seen.get(key) != tuple(shape)}:
+            raise InputError(
+                f"{self.id!r} observes {seen}, and the policy looks at {wrong}; train it on demonstrations recorded there."
+            )
+        mine = self.action_spec
+        if spec.size != mine.size or not np.allclose([spec.low, spec.high], [mine.low, mine.high]):
+            raise InputError(
+                f"{self.id!r} takes actions from {list(mine.low)} to {list(mine.high)}, and the policy's go from "
+                f"{list(spec.low)} to {list(spec.high)}; train it on demonstrations recorded there."
+            )
 
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
@@ -89,27 +135,34 @@ class ForeignEnv(gymnasium.Env[Observations, NDArray[np.float32]]):
         self._env.close()  # type: ignore[no-untyped-call]
 
     def _observation_space(self, space: spaces.Space[Any]) -> spaces.Dict:
-        parts = dict(space.spaces) if isinstance(space, spaces.Dict) else {STATE: space}
-        made: dict[str, spaces.Space[Any]] = {}
-        for key, part in parts.items():
+        parts = dict(space.spaces) if isinstance(space, spaces.Dict) else {WHOLE: space}
+        for name, part in parts.items():
             if not isinstance(part, spaces.Box):
-                raise InputError(f"{self.id!r} observes {part} ({key!r}); only arrays of numbers can be learned from.")
-            picture = part.dtype == np.uint8
-            kind = np.uint8 if picture else np.float32
+                raise InputError(f"{self.id!r} observes {part} ({name!r}); only arrays of numbers can be learned from.")
+        known = {name: frames_key(name) for name, part in parts.items() if _are_frames(part)}
+        self._names = foreign_keys(list(parts), {}, known)
+        made: dict[str, spaces.Space[Any]] = {}
+        for name, key in self._names.items():
+            part, kind = parts[name], np.uint8 if is_image(key) else np.float32
             made[key] = spaces.Box(part.low.astype(kind), part.high.astype(kind), part.shape, kind)
         return spaces.Dict(made)
 
     def _seen(self, observation: Any) -> Observations:
-        parts = observation if isinstance(observation, dict) else {STATE: observation}
-        spaces_ = self.observation_space
-        assert isinstance(spaces_, spaces.Dict)
-        return {key: np.asarray(parts[key], space.dtype) for key, space in spaces_.spaces.items()}
+        parts = observation if isinstance(observation, dict) else {WHOLE: observation}
+        return {
+            key: np.asarray(parts[name], np.uint8 if is_image(key) else np.float32)
+            for name, key in self._names.items()
+        }
 
-    def _action_space(self, space: spaces.Space[Any]) -> spaces.Box:
+    def _action_spec(self, space: spaces.Space[Any]) -> ActionSpec:
         if isinstance(space, spaces.Discrete):
-            return spaces.Box(-1.0, 1.0, (int(space.n),), np.float32)
+            size, start = int(space.n), int(space.start)
+            labels = tuple(f"choice_{start + index}" for index in range(size))
+            return ActionSpec(CHOICE, labels, ("preference",) * size, (-1.0,) * size, (1.0,) * size)
         if isinstance(space, spaces.Box) and len(space.shape) == 1 and np.isfinite([space.low, space.high]).all():
-            return spaces.Box(-1.0, 1.0, space.shape, np.float32)
+            size = space.shape[0]
+            labels, units = tuple(f"action_{index}" for index in range(size)), ("the environment's own",) * size
+            return ActionSpec("other", labels, units, tuple(map(float, space.low)), tuple(map(float, space.high)))
         raise InputError(f"{self.id!r} takes {space} as actions; expected a bounded row of numbers, or choices.")
 
     def _native(self, action: NDArray[Any]) -> Any:
@@ -118,6 +171,8 @@ class ForeignEnv(gymnasium.Env[Observations, NDArray[np.float32]]):
             raise InputError(f"Action for {self.id!r} has shape {action.shape}; expected {self.action_space.shape}.")
         if isinstance(space, spaces.Discrete):
             return int(space.start) + int(np.argmax(action))
-        assert isinstance(space, spaces.Box)
-        share = 0.5 * (np.clip(action, -1.0, 1.0) + 1.0)
-        return (space.low + share * (space.high - space.low)).astype(space.dtype)
+        return self.action_spec.denormalise(action).astype(space.dtype)
+
+
+def _are_frames(space: spaces.Space[Any]) -> bool:
+    return space.dtype == np.uint8 and len(space.shape or ()) == 3 and (space.shape or ())[-1] == 3

@@ -6,7 +6,7 @@ from understudy.envs.arm_env import ArmEnv, Reward
 from understudy.envs.arms.guard import Guard
 from understudy.envs.arms.robot import RobotDescription, load_robot
 from understudy.envs.arms.sim_arm import SimArm
-from understudy.envs.foreign_env import is_foreign
+from understudy.envs.foreign_env import FOREIGN_WAYS, is_foreign
 from understudy.envs.randomization import Randomizer
 from understudy.envs.tasks.task import known_tasks, make_task
 from understudy.errors import InputError
@@ -40,10 +40,8 @@ def make_env(
     """
     if is_foreign(task):
         raise InputError(
-            f"{task!r} is an environment of Gymnasium's own: it has no arm, and so nothing to record, guard or deploy. "
-            "Policies can be evaluated there (understudy.learners.evaluate); our tasks: "
-            + ", ".join(known_tasks())
-            + "."
+            f"{task!r} is an environment of Gymnasium's own: it has no arm, and so nothing that can drive, guard or "
+            f"randomize one. {FOREIGN_WAYS} Our own tasks: {', '.join(known_tasks())}."
         )
     chosen = make_task(task)
     description = robot if isinstance(robot, RobotDescription) else load_robot(robot)

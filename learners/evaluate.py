@@ -149,12 +149,7 @@ def evaluate(
     """
     if episodes < 1 or workers < 1:
         raise InputError(f"An evaluation needs at least 1 episode and 1 worker, got {episodes} and {workers}.")
-    randomization = suite_randomization(suite)
-    if randomization is not None and is_foreign(task):
-        raise InputError(
-            f"{task!r} has physics of its own, which cannot be randomized; evaluate it on suite 'nominal'."
-        )
-    setting = Setting(task, robot, randomization)
+    setting = Setting(task, robot, suite_randomization(suite))
     outcomes = run_episodes(factory, setting, range(seed, seed + episodes), workers=workers, progress=progress)
     name = robot.name if isinstance(robot, RobotDescription) else robot
     return Evaluation(task, name, suite, seed, outcomes)
@@ -167,6 +162,13 @@ class Setting:
     task: str
     robot: str | RobotDescription
     randomization: Randomizer | None = None
+
+    def __post_init__(self) -> None:
+        if self.randomization is not None and is_foreign(self.task):
+            raise InputError(
+                f"{self.task!r} has physics of its own, which cannot be randomized; take suite 'nominal', "
+                "randomization 'none', and no robustness sweep."
+            )
 
     def make(self) -> ArmEnv:
         """A simulated environment of its own; a curriculum is shared by all that one process makes."""

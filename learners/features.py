@@ -14,7 +14,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
-from understudy.datasets.schema import ActionSpec
+from understudy.datasets.schema import OTHER, ActionSpec
 from understudy.errors import InputError, unknown_name
 
 NEAR_M = 1e-3
@@ -73,12 +73,18 @@ def plan_features(shapes: Shapes, spec: ActionSpec, config: FeatureConfig = Feat
     for key, wanted in (("joint_position", wants_joints), ("joint_velocity", config.joint_velocity)):
         if wanted and key in shapes:
             plan.append(Feature("value", (key,), shapes[key][0]))
+    if not plan:  # no arm is seen at all: another world, whose numbers are taken as they are
+        plan = [Feature("value", (key,), shapes[key][0]) for key in sorted(shapes) if _is_other_row(key, shapes[key])]
     if not plan:
         raise InputError(
             f"No feature can be made of the observations {sorted(shapes)}; "
-            "record tool, joint, object or goal positions."
+            f"record tool, joint, object or goal positions, or rows of numbers ({OTHER}<name>)."
         )
     return tuple(plan)
+
+
+def _is_other_row(key: str, shape: tuple[int, ...]) -> bool:
+    return key.startswith(OTHER) and len(shape) == 1 and shape[0] > 0
 
 
 def _positions(shapes: Shapes, config: FeatureConfig) -> list[Feature]:

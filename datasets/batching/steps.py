@@ -16,6 +16,8 @@ from understudy.errors import InputError
 
 GRIPPER = "gripper"
 """Label of the action number that opens and closes the gripper; the others are motion."""
+NO_MOTION = frozenset(["other", "choice"])
+"""Action spaces whose numbers ask for something unknown: zero need not be standing still."""
 STILL_RAD = 0.002
 """A `joint_position` target that changes less than this in a tick asks for no motion, rad."""
 
@@ -51,6 +53,8 @@ def worth_learning(info: EpisodeInfo, channel: Array, config: StepConfig) -> NDA
 def idle_steps(info: EpisodeInfo, channel: Array, still: float = StepConfig.still) -> NDArray[np.bool_]:
     """(N,) steps whose action (N, A), in units, asks for no motion of the arm; the gripper does not count."""
     spec = info.action_spec
+    if spec.name in NO_MOTION:
+        return np.zeros(len(channel), np.bool_)
     motion = [i for i, label in enumerate(spec.labels) if label != GRIPPER]
     if spec.name == "joint_position":
         target = channel[:, motion]
