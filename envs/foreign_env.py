@@ -98,7 +98,8 @@ class ForeignEnv(gymnasium.Env[Observations, NDArray[np.float32]]):
         seen = {key: space.shape for key, space in self.observation_space.spaces.items()}
         if wrong := {key: tuple(shape) for key, shape in shapes.items() if seen.get(key) != tuple(shape)}:
             raise InputError(
-                f"{self.id!r} observes {seen}, and the policy looks at {wrong}; train it on demonstrations recorded there."
+                f"{self.id!r} observes {seen}, and the policy looks at {wrong}; "
+                "train it on demonstrations recorded there."
             )
         mine = self.action_spec
         if spec.size != mine.size or not np.allclose([spec.low, spec.high], [mine.low, mine.high]):
@@ -150,8 +151,7 @@ class ForeignEnv(gymnasium.Env[Observations, NDArray[np.float32]]):
     def _seen(self, observation: Any) -> Observations:
         parts = observation if isinstance(observation, dict) else {WHOLE: observation}
         return {
-            key: np.asarray(parts[name], np.uint8 if is_image(key) else np.float32)
-            for name, key in self._names.items()
+            key: np.asarray(parts[name], np.uint8 if is_image(key) else np.float32) for name, key in self._names.items()
         }
 
     def _action_spec(self, space: spaces.Space[Any]) -> ActionSpec:
@@ -176,3 +176,12 @@ class ForeignEnv(gymnasium.Env[Observations, NDArray[np.float32]]):
 
 def _are_frames(space: spaces.Space[Any]) -> bool:
     return space.dtype == np.uint8 and len(space.shape or ()) == 3 and (space.shape or ())[-1] == 3
+
+
+def require_fit(task: str, spec: ActionSpec, shapes: Mapping[str, Sequence[int]]) -> None:
+    """Refuse a policy that cannot act in the environment with this id; see `ForeignEnv.require_fit`."""
+    env = ForeignEnv(task)
+    try:
+        env.require_fit(spec, shapes)
+    finally:
+        env.close()

@@ -24,6 +24,7 @@ from understudy.datasets.batching.steps import StepConfig
 from understudy.datasets.batching.windows import WindowConfig, Windows
 from understudy.datasets.episode import Episode
 from understudy.datasets.schema import ActionSpec
+from understudy.envs.foreign_env import CHOICE
 from understudy.errors import InputError
 from understudy.learners.features import FeatureConfig, plan_features, turns_with_scene
 from understudy.learners.policies import ChunkMLP, ChunkMLPConfig
@@ -163,7 +164,9 @@ def make_policy(windows: Windows, spec: ActionSpec, config: BCConfig) -> ChunkML
     shapes = {key: tuple(values.shape[2:]) for key, values in windows.observations.items()}
     plan = plan_features(shapes, spec, config.features)
     form = ChunkMLPConfig(config.chunk, config.execute, config.hidden)
-    return ChunkMLP(plan, shapes, spec, form, switches(windows.actions))
+    # of choices the highest number is taken: decided one by one, several could be the highest
+    decided = () if spec.name == CHOICE else switches(windows.actions)
+    return ChunkMLP(plan, shapes, spec, form, decided)
 
 
 def switches(chunks: NDArray[np.float32]) -> tuple[int, ...]:

@@ -167,7 +167,7 @@ class Setting:
         if self.randomization is not None and is_foreign(self.task):
             raise InputError(
                 f"{self.task!r} has physics of its own, which cannot be randomized; take suite 'nominal', "
-                "randomization 'none', and no robustness sweep."
+                "and randomization 'none'."
             )
 
     def make(self) -> ArmEnv:

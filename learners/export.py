@@ -30,8 +30,9 @@ from understudy.deploy.skill import (
 )
 from understudy.envs.arms.robot import RobotDescription, load_robot
 from understudy.envs.control import max_ages
+from understudy.envs.foreign_env import is_foreign
 from understudy.envs.tasks.task import make_task
-from understudy.errors import RobotMismatch, UnderstudyError
+from understudy.errors import InputError, RobotMismatch, UnderstudyError
 from understudy.learners import evaluate
 from understudy.learners.policies import ChunkPolicy, load_policy
 from understudy.learners.runs import Run
@@ -73,11 +74,16 @@ def export_skill(
         evaluations: what was measured of it; None takes the run's own.
 
     Raises:
-        InputError: no readable run there, or `out` is no name for a skill.
+        InputError: no readable run there, one of a task without an arm, or `out` is no name for a skill.
         RobotMismatch: the robot is not the one the run was trained on.
         UnderstudyError: the exported graph does not compute what torch does.
     """
     run, policy = Run.open(run_folder), load_policy(run_folder)
+    if is_foreign(run.config.task):
+        raise InputError(
+            f"{run.path} was trained in {run.config.task!r}, which has no arm; a skill is for an arm's deployment. "
+            "Run it from Python: understudy.learners.policies.RunPolicy."
+        )
     robot = robot or load_robot(run.config.robot)
     if robot.name != run.config.robot:
         raise RobotMismatch(

@@ -23,11 +23,12 @@ from numpy.typing import NDArray
 from stable_baselines3 import PPO
 from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.monitor import Monitor
-from stable_baselines3.common.vec_env import DummyVecEnv, VecEnv
+from stable_baselines3.common.vec_env import DummyVecEnv, VecEnv, VecNormalize
 from torch import nn
 
 from understudy.envs.arm_env import ArmEnv
 from understudy.envs.curriculum import Curriculum
+from understudy.envs.foreign_env import ForeignEnv, is_foreign
 from understudy.errors import InputError, unknown_name
 from understudy.learners.evaluate import Comparison, Evaluation, Progress, Setting, compare, run_episodes
 from understudy.learners.parallel_envs import ParallelEnvs
@@ -61,7 +62,8 @@ class FinetuneConfig:
     scale: float = 0.3
     """Largest correction, in normalised action units."""
     reward: Literal["sparse", "shaped"] = "sparse"
-    """sparse: 1 when the task has succeeded. shaped: and, on the way, what the task's score rises by."""
+    """sparse: 1 when the task has succeeded. shaped: and, on the way, what the task's score rises by. In an environment
+    of Gymnasium's own it is that environment's reward, whatever this says."""
     environments: int = 2
     """How many act at once."""
     processes: int = 1
@@ -109,11 +111,14 @@ class Verdict:
     tuned: Evaluation
     comparison: Comparison
     kept: Literal["clone", "finetuned"]
+    judged_by: Literal["success", "return"] = "success"
+    """return: neither ever succeeded, in an environment of Gymnasium's own, where that may be unknown."""
 
     def as_dict(self) -> dict[str, Any]:
         """Plain data for JSON."""
         return {
             "kept": self.kept,
+            "judged_by": self.judged_by,
             "clone": self.clone.as_dict(),
             "finetuned": self.tuned.as_dict(),
             "comparison": dataclasses.asdict(self.comparison),
@@ -122,10 +127,18 @@ class Verdict:
     def sentence(self) -> str:
         """In words."""
         why = "it is better" if self.kept == "finetuned" else "fine-tuning did not make it better"
+        start = f"Kept the {'fine-tuned policy' if self.kept == 'finetuned' else 'clone'}: {why}. "
+        if self.judged_by == "return":
+            pairs = zip(self.clone.outcomes, self.tuned.outcomes, strict=True)
+            ahead = sum(tuned.return_ > clone.return_ for clone, tuned in pairs)
+            return (
+                f"{start}Neither is told to have succeeded; the mean return is {self.clone.mean_return:.1f} for the "
+                f"clone and {self.tuned.mean_return:.1f} for the fine-tuned policy, which does better on {ahead} of "
+                f"{self.clone.episodes} held-out seeds."
+            )
         return (
-            f"Kept the {'fine-tuned policy' if self.kept == 'finetuned' else 'clone'}: {why}. On {self.clone.episodes} "
-            f"held-out seeds the clone succeeds {self.clone.successes} times and the fine-tuned policy "
-            f"{self.tuned.successes} times (McNemar p = {self.comparison.p_value:.2g})."
+            f"{start}On {self.clone.episodes} held-out seeds the clone succeeds {self.clone.successes} times and the "
+            f"fine-tuned policy {self.tuned.successes} times (McNemar p = {self.comparison.p_value:.2g})."
         )
 
 
@@ -174,6 +187,7 @@ def judge(
     """Compare both on the same held-out seeds, in the physics trained in; returns the better one.
 
     After a curriculum these are the ranges that it has reached. Equal counts keep the clone: it is the simpler one.
+    In an environment of Gymnasium's own in which neither ever succeeds, the mean return decides.
     """
     if isinstance(setting.randomization, Curriculum):
         setting = dataclasses.replace(setting, randomization=setting.randomization.randomization())
@@ -185,19 +199,27 @@ def judge(
         advance = None if progress is None else (lambda count, done=done: progress(done + count))
         outcomes = run_episodes(functools.partial(TorchPolicy, policy), setting, seeds, progress=advance)
         results.append(Evaluation(setting.task, robot, "held-out", JUDGE_SEED, outcomes))
-    better = results[1].successes > results[0].successes
-    verdict = Verdict(results[0], results[1], compare(*results), "finetuned" if better else "clone")
+    by_return = is_foreign(setting.task) and not any(result.successes for result in results)
+    clone_score, tuned_score = (result.mean_return if by_return else result.successes for result in results)
+    better = tuned_score > clone_score
+    verdict = Verdict(
+        results[0],
+        results[1],
+        compare(*results),
+        "finetuned" if better else "clone",
+        "return" if by_return else "success",
+    )
     return (tuned if better else clone), verdict
 
 
 class ResidualEnv(gymnasium.Env[NDArray[np.float32], NDArray[np.float32]]):
     """One decision a step: a correction (A,) in [-1, 1] for all actions the clone plays until its next look.
 
-    The observation is what the residual's actor sees. `info` holds `steps` (control periods of this decision),
-    `episode_steps` and `task_return` (of the episode so far) and `success`.
+    The observation is what the residual's actor sees, the reward what `FinetuneConfig.reward` says. `info` holds
+    `steps` (control periods of this decision), `episode_steps` and `task_return` (of the episode so far) and `success`.
     """
 
-    def __init__(self, env: ArmEnv, policy: ResidualPolicy, reward: str, gamma: float) -> None:
+    def __init__(self, env: ArmEnv | ForeignEnv, policy: ResidualPolicy, reward: str, gamma: float) -> None:
         self.env = env
         self.policy = policy
         self.reward = reward
@@ -212,18 +234,18 @@ class ResidualEnv(gymnasium.Env[NDArray[np.float32], NDArray[np.float32]]):
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
     ) -> tuple[NDArray[np.float32], dict[str, Any]]:
-        """Begin an episode of the arm's environment."""
+        """Begin an episode of the environment."""
         super().reset(seed=seed)
         observation, info = self.env.reset(seed=seed, options=options)
-        self._score, self._episode_steps = self.env.task.score(observation).reward, 0
-        self._return = 0.0
+        self._score = self.env.task.score(observation).reward if isinstance(self.env, ArmEnv) else 0.0
+        self._return, self._episode_steps = 0.0, 0
         return self._look(observation), info
 
     def step(self, correction: NDArray[np.float32]) -> tuple[NDArray[np.float32], float, bool, bool, dict[str, Any]]:
         """Play the clone's next actions with this correction."""
         with torch.inference_mode():
             actions = self.policy.corrected(self._decided, torch.from_numpy(correction)[None])[0].numpy()
-        before, start = self._score, self._episode_steps
+        before, start, earned = self._score, self._episode_steps, self._return
         for action in actions:
             observation, self._score, terminated, truncated, info = self.env.step(action)
             self._return += self._score
@@ -240,10 +262,11 @@ class ResidualEnv(gymnasium.Env[NDArray[np.float32], NDArray[np.float32]]):
             "task_return": self._return,
             "success": success,
         }
-        return self._look(observation), float(success) + shaping, terminated, truncated, counts
+        paid = float(success) + shaping if isinstance(self.env, ArmEnv) else self._return - earned
+        return self._look(observation), paid, terminated, truncated, counts
 
     def close(self) -> None:
-        """Close the arm's environment."""
+        """Close the environment."""
         self.env.close()
 
     def _look(self, observation: Mapping[str, NDArray[Any]]) -> NDArray[np.float32]:
@@ -266,7 +289,7 @@ class _EnvFactory:
         torch.set_num_threads(1)
         policy = ResidualPolicy.build(self.description)
         policy.load_state_dict({name: torch.from_numpy(array) for name, array in self.weights.items()})
-        env = ResidualEnv(self.setting.make(), policy.eval().requires_grad_(False), self.reward, self.gamma)
+        env = ResidualEnv(self.setting.make_any(), policy.eval().requires_grad_(False), self.reward, self.gamma)
         return Monitor(env, info_keywords=("success", "episode_steps", "task_return"))
 
 
@@ -275,6 +298,8 @@ def _make_envs(policy: ResidualPolicy, setting: Setting, config: FinetuneConfig)
     factory = _EnvFactory(policy.describe(), weights, setting, config.reward, config.gamma)
     factories: list[Callable[[], gymnasium.Env[Any, Any]]] = [factory] * config.environments
     env: VecEnv = DummyVecEnv(factories) if config.processes == 1 else ParallelEnvs(factories, config.processes)
+    if is_foreign(setting.task):  # rewards of any size: the critic's gradient would drown the actor's
+        env = VecNormalize(env, norm_obs=False, gamma=config.gamma)
     env.seed(TRAIN_SEED + 1_000 * config.seed)
     return env
 

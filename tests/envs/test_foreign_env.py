@@ -106,7 +106,10 @@ def test_what_the_environment_says_of_its_success_counts():
     gymnasium.register("tests/Told-v0", _Told)
     env = ForeignEnv("tests/Told-v0")
     observation, _ = env.reset(seed=0)
-    assert {key: value.dtype for key, value in observation.items()} == {"other_where": np.float32, "image_eye": np.uint8}
+    assert {key: value.dtype for key, value in observation.items()} == {
+        "other_where": np.float32,
+        "image_eye": np.uint8,
+    }
     assert [env.step(np.array([value]))[4]["success"] for value in (-0.5, 0.5)] == [False, True]
     assert env.judged_by == "info"
     gymnasium.registry.pop("tests/Told-v0")

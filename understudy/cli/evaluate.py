@@ -9,12 +9,13 @@ from typing import TYPE_CHECKING, Literal
 
 import tyro
 
-from understudy.cli.options import require_seed
+from understudy.cli.options import require_seed, require_task
 from understudy.cli.train import progress_bar
 from understudy.datasets.drawing.picture_style import require_place
 from understudy.datasets.statistics import percent, percent_interval
 from understudy.deploy.skill import check_robot, load_skill
 from understudy.envs.arms.robot import RobotDescription, load_robot
+from understudy.envs.foreign_env import NO_ROBOT, is_foreign, require_fit
 from understudy.errors import InputError, RobotMismatch
 from understudy.learners.evaluate import FIRST_SEED, Evaluation, PolicyFactory, evaluate
 
@@ -53,7 +54,8 @@ class Evaluate:
     policy: tyro.conf.Positional[Path]
     """Folder of a run, or a .skill file."""
     task: str | None = None
-    """The task; by default the one that it was trained on, and no other is accepted."""
+    """The task; by default the one that it was trained on, and no other is accepted. What was trained on a dataset
+    imported from elsewhere is told its Gymnasium id (Pendulum-v1) here."""
     suite: Literal["nominal", "randomized", "unseen"] = "nominal"
     """Physics: as built, randomized as in fine-tuning, or always outside of that."""
     episodes: int = 100
@@ -76,10 +78,6 @@ class Evaluate:
         if self.robustness is not None:
             require_place(self.robustness)
         factory, task, robot, run = self._load()
-        if self.task is not None and self.task != task:
-            raise InputError(
-                f"{self.policy} was trained on task {task!r}, and --task is {self.task!r}; they must agree."
-            )
         if self.robustness is not None:
             return self._sweep(factory, task, robot, self.robustness)
         with progress_bar(f"{task}, {self.suite}", self.episodes, quiet=self.json) as advance:
@@ -96,9 +94,11 @@ class Evaluate:
         if run is not None:
             run.add_evaluation(result)
         print(json.dumps(result.as_dict(), indent=2) if self.json else describe(result))
+        if is_foreign(task) and not result.successes and not self.json:
+            print(f"Where {task} does not tell of success, go by the return.")
         return 0
 
-    def _sweep(self, factory: PolicyFactory, task: str, robot: RobotDescription, picture: Path) -> int:
+    def _sweep(self, factory: PolicyFactory, task: str, robot: str | RobotDescription, picture: Path) -> int:
         from understudy.learners.robustness import (  # matplotlib
             RobustnessConfig,
             draw_robustness,
@@ -127,25 +127,32 @@ class Evaluate:
         print(f"{picture} and {picture.with_suffix('.json').name} written")
         return 0
 
-    def _load(self) -> tuple[PolicyFactory, str, RobotDescription, Run | None]:
+    def _load(self) -> tuple[PolicyFactory, str, str | RobotDescription, Run | None]:
         """(what makes the policy, task, robot, the run where it is one)."""
         if self.policy.suffix == ".skill" or self.policy.is_file():
             manifest = load_skill(self.policy).manifest
             robot = load_robot(self.robot or manifest.robot.name)
             check_robot(manifest, robot)
-            return SkillFile(self.policy), manifest.task, robot, None
+            return SkillFile(self.policy), require_task(self.task, manifest.task, self.policy), robot, None
         from understudy.learners.policies import RunPolicy, load_policy  # torch: not needed for a skill
         from understudy.learners.runs import Run
 
-        run = Run.open(self.policy)
-        load_policy(self.policy)
+        run, policy = Run.open(self.policy), load_policy(self.policy)
+        task = require_task(self.task, run.config.task, self.policy)
+        if is_foreign(task):
+            if self.robot is not None:
+                raise InputError(f"{task!r} is an environment of Gymnasium's own and has no robot; leave out --robot.")
+            if self.robustness is not None:
+                raise InputError(f"{task!r} has physics of its own, which cannot be varied; leave out --robustness.")
+            require_fit(task, policy.action_spec, policy.shapes)
+            return RunPolicy(self.policy), task, NO_ROBOT, run
         robot = load_robot(self.robot or run.config.robot)
         if robot.name != run.config.robot:
             raise RobotMismatch(
                 f"{self.policy} was trained on robot {run.config.robot!r}, and --robot is {robot.name!r}; "
                 "they must agree."
             )
-        return RunPolicy(self.policy), run.config.task, robot, run
+        return RunPolicy(self.policy), task, robot, run
 
 
 @dataclass(frozen=True)

@@ -10,9 +10,10 @@ from typing import Annotated
 
 import tyro
 
-from understudy.cli.options import require_seed
+from understudy.cli.options import require_seed, require_task
 from understudy.cli.train import progress_bar
 from understudy.envs.curriculum import Curriculum, load_randomizer
+from understudy.envs.foreign_env import is_foreign, require_fit
 from understudy.errors import InputError
 from understudy.learners.evaluate import Setting
 from understudy.learners.finetune import FinetuneConfig, Verdict, finetune, judge
@@ -44,11 +45,13 @@ class Finetune:
     out: Path
     """Folder of the new run."""
     config: Annotated[FinetuneConfig, tyro.conf.arg(name="")] = field(default_factory=FinetuneConfig)
-    randomize: str = "default"
+    randomize: str | None = None
     """Physics to train and judge in: none, mild, default, hard, a YAML file, or `curriculum` (`curriculum:hard`),
-    ranges that widen from nominal up to those as success allows."""
+    ranges that widen from nominal up to those as success allows. By default `default`; `none` in an environment of
+    Gymnasium's own."""
     task: str | None = None
-    """Refuse a run of another task."""
+    """Refuse a run of another task. What was trained on a dataset imported from elsewhere is told its Gymnasium id
+    (Pendulum-v1) here."""
     json: bool = False
     """Print one JSON object at the end, for programs."""
 
@@ -60,11 +63,13 @@ class Finetune:
             raise InputError(
                 f"{self.start} is fine-tuned already; start from the run it came from ({parent.config.parent})."
             )
-        if self.task is not None and parent.config.task != self.task:
-            raise InputError(f"{self.start} was trained on {parent.config.task!r}, and {self.task!r} was asked for.")
-        setting = Setting(parent.config.task, parent.config.robot, load_randomizer(self.randomize))
+        task = require_task(self.task, parent.config.task, self.start)
+        if is_foreign(task):
+            require_fit(task, clone.action_spec, clone.shapes)
+        randomize = self.randomize or ("none" if is_foreign(task) else "default")
+        setting = Setting(task, parent.config.robot, load_randomizer(randomize))
         record = parent.config.child(f"finetune-{self.config.algo}", self.config, self.config.seed, self.start)
-        record = dataclasses.replace(record, options={**record.options, "randomize": self.randomize})
+        record = dataclasses.replace(record, task=task, options={**record.options, "randomize": randomize})
         run = Run.create(self.out, record)
         with progress_bar("fine-tuning", self.config.steps, quiet=self.json) as advance:
 
@@ -90,5 +95,6 @@ class Finetune:
             print(json.dumps({"run": str(run.path), "kept": verdict.kept, "verdict": facts}))
         else:
             print(f"{run.path}: {verdict.sentence()}")
-            print(f"Next: understudy evaluate {run.path} --task {run.config.task} --suite randomized")
+            suite = "nominal" if is_foreign(run.config.task) else "randomized"
+            print(f"Next: understudy evaluate {run.path} --task {run.config.task} --suite {suite}")
         return 0

@@ -85,6 +85,8 @@ class Record:
 
     def run(self) -> int:
         self._require_numbers()
+        if not self.watch:
+            self._require_arm()
         robot, task = load_robot(self.robot), make_task(self.task)
         randomization = load_randomization(self.randomize)
         with noted_signals() as asked:
@@ -98,6 +100,15 @@ class Record:
                 return by(env, asked.is_set)
             finally:
                 env.close()
+
+    def _require_arm(self) -> None:
+        from understudy.envs.foreign_env import FOREIGN_WAYS, is_foreign  # gymnasium: not needed for watching
+
+        if is_foreign(self.task):
+            raise InputError(
+                f"{self.task!r} is an environment of Gymnasium's own: no script of ours solves it, and it has no arm "
+                f"that a keyboard could drive. {FOREIGN_WAYS}"
+            )
 
     def _require_numbers(self) -> None:
         if self.episodes < 1:

@@ -21,7 +21,9 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from understudy.cli.options import require_seed
 from understudy.datasets.episode import Episode
+from understudy.envs.foreign_env import is_foreign
 from understudy.envs.make import make_env
+from understudy.errors import InputError
 from understudy.learners.adversarial import AdversarialConfig, train_adversarial
 from understudy.learners.cloning import BCConfig, train_bc
 from understudy.learners.policies import ChunkPolicy, save_policy
@@ -75,6 +77,11 @@ class _Adversarial:
         require_seed(self.config.seed)
         require_free(self.out)
         found = read_demonstrations(self.dataset, self.choice)
+        if is_foreign(found.dataset.task):
+            raise InputError(
+                f"{algorithm.upper()} acts in our own tasks only, and {found.dataset.task!r} is an environment of "
+                f"Gymnasium's own; take `understudy train bc`, then `understudy finetune`."
+            )
         run = Run.create(self.out, RunConfig.of(algorithm, self.config, self.config.seed, found))
         make = functools.partial(make_env, found.dataset.task, found.dataset.robot, fixed_horizon=True)
         with progress_bar(algorithm.upper(), self.config.steps, quiet=self.json) as advance:
