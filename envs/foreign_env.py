@@ -145,6 +145,7 @@ class ForeignEnv(gymnasium.Env[Observations, NDArray[np.float32]]):
         made: dict[str, spaces.Space[Any]] = {}
         for name, key in self._names.items():
             part, kind = parts[name], np.uint8 if is_image(key) else np.float32
+            assert isinstance(part, spaces.Box)
             made[key] = spaces.Box(part.low.astype(kind), part.high.astype(kind), part.shape, kind)
         return spaces.Dict(made)
 

@@ -244,4 +244,6 @@ def test_the_page_runs_as_it_is_written(
     measured = ask(capsys, *measure, "--workers", 1, "--json")
     assert measured["successes"] >= 18  # type: ignore[operator]
     smaller = ["--steps", "1200", "--round-decisions", "128", "--judge-episodes", "4", "--json"]
-    assert ask(capsys, *finetune, *smaller)["kept"] == "clone"  # which leaves nothing to gain
+    verdict = ask(capsys, *finetune, *smaller)["verdict"]
+    assert verdict["judged_by"] == "success"  # type: ignore[index]
+    assert verdict["clone"]["successes"] >= 3  # type: ignore[index]
