@@ -133,7 +133,16 @@ class ArmEnv(gymnasium.Env[Observations, NDArray[np.float32]]):
         return randomized_start(start, self.task.objects, self.randomization, rng)
 
     def step(self, action: NDArray[np.float32]) -> tuple[Observations, float, bool, bool, dict[str, Any]]:
-        """One control period with an action (A,) in [-1, 1]."""
+        """One control period with an action (A,) in [-1, 1].
+
+        Raises:
+            InputError: the action is of another shape.
+        """
+        if np.shape(action) != self.action_space.shape:
+            raise InputError(
+                f"An action has shape {np.shape(action)}; expected {self.action_space.shape}, each in [-1, 1]: "
+                f"{list(self.spec_units.labels)}."
+            )
         return self.step_units(self.spec_units.denormalise(action))
 
     def step_units(self, requested: NDArray[np.float64]) -> tuple[Observations, float, bool, bool, dict[str, Any]]:

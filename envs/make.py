@@ -43,11 +43,15 @@ def make_env(
             f"{task!r} is an environment of Gymnasium's own: it has no arm, and so nothing that can drive, guard or "
             f"randomize one. {FOREIGN_WAYS} Our own tasks: {', '.join(known_tasks())}."
         )
+    if not isinstance(cameras, tuple | list) or not all(isinstance(name, str) for name in cameras):
+        raise InputError(f"cameras must be a tuple of names, such as ('front',), got {cameras!r}.")
     chosen = make_task(task)
     description = robot if isinstance(robot, RobotDescription) else load_robot(robot)
     if "gripper_position" in chosen.observation_keys:
         description.require_gripper()
-    arm = SimArm(description, chosen.objects, cameras=cameras, pictures=render_mode is not None, realtime=realtime)
+    arm = SimArm(
+        description, chosen.objects, cameras=tuple(cameras), pictures=render_mode is not None, realtime=realtime
+    )
     try:
         return ArmEnv(
             Guard(arm),
@@ -55,7 +59,7 @@ def make_env(
             fixed_horizon=fixed_horizon,
             randomization=randomization,
             reward=reward,
-            cameras=cameras,
+            cameras=tuple(cameras),
             render_mode=render_mode,
         )
     except Exception:

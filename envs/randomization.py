@@ -207,6 +207,8 @@ def load_randomization(source: str) -> Randomization | None:
     Raises:
         InputError: no such preset or file, or the file is not of its form.
     """
+    if not isinstance(source, str):
+        raise InputError(f"A randomization is named by a text ('none', 'default', a file's path), got {source!r}.")
     if source == "none":
         return None
     parts = [part for part in (_load_part(word) for word in source.split("+")) if part is not None]

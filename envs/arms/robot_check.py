@@ -63,11 +63,12 @@ def check_files(robot: RobotDescription, path: Path) -> list[Finding]:
     """
     urdf = read_urdf(robot.kinematics_path())
     lines = YamlLines(path)
-    findings = list(_names(robot, urdf, lines))
+    findings = [*_names(robot, urdf, lines), *_axes(urdf)]
     for index, described in enumerate(robot.joints):
         if described.name in urdf.joints:
             findings += _arm_joint(described, urdf.joints[described.name], urdf, lines.at("joints", index))
-    return findings + list(_fingers(robot, urdf, lines)) + list(_others(robot, urdf)) + list(_inertias(urdf))
+    findings += [*_tool(robot, urdf, lines), *_fingers(robot, urdf, lines)]
+    return findings + [*_others(robot, urdf), *_inertias(urdf)]
 
 
 def check_full_urdf(robot: RobotDescription) -> list[Finding]:
@@ -127,6 +128,37 @@ def _names(robot: RobotDescription, urdf: Urdf, lines: YamlLines) -> Iterator[Fi
             yield Finding(
                 "joint name", "error", lines.at(*keys), f"joints: {problem}", f"{urdf.path} has no such joint"
             )
+
+
+def _axes(urdf: Urdf) -> Iterator[Finding]:
+    """Joints that move about or along nothing: kinematics would answer with numbers that are none."""
+    for joint in urdf.joints.values():
+        length = math.hypot(*joint.axis) if len(joint.axis) == 3 else math.nan
+        if joint.moves and not (math.isfinite(length) and length > ROUNDING):
+            yield Finding(
+                "joint axis", "error", f"{urdf.path}:{joint.line}",
+                f"joint {joint.name!r} has no axis: expected three numbers that are not all 0, got {joint.axis}",
+                'write <axis xyz="0 0 1"/> or whatever it moves about',
+            )  # fmt: skip
+
+
+def _tool(robot: RobotDescription, urdf: Urdf, lines: YamlLines) -> Iterator[Finding]:
+    """A tool that the arm's joints do not move, or not all of them."""
+    if robot.tool_frame not in urdf.links:
+        return
+    carriers = {joint.name for joint in urdf.carriers(robot.tool_frame)}
+    idle = [name for name in robot.joint_names if name in urdf.joints and name not in carriers]
+    if not idle:
+        return
+    known = [name for name in robot.joint_names if name in urdf.joints]
+    where, remedy = lines.at("tool_frame"), "name the link at the arm's end that is the tool"
+    if len(idle) == len(known):
+        yield Finding(
+            "tool frame", "error", where, f"tool_frame: no joint of the arm moves {robot.tool_frame!r}", remedy
+        )
+    else:
+        told = f"tool_frame: {robot.tool_frame!r} is not moved by {', '.join(idle)} of the arm"
+        yield Finding("tool frame", "warning", where, told, remedy)
 
 
 def _arm_joint(described: JointDescription, joint: Joint, urdf: Urdf, listed: str) -> Iterator[Finding]:

@@ -56,6 +56,8 @@ class Joint:
     velocity: float | None
     effort: float | None
     mimic: Mimic | None
+    axis: tuple[float, ...] = (1.0, 0.0, 0.0)
+    """What it moves about or along, in its own frame."""
 
     @property
     def moves(self) -> bool:
@@ -77,6 +79,15 @@ class Urdf:
         """The link that nothing carries; None where there is none."""
         carried = {joint.child for joint in self.joints.values()}
         return next((name for name in self.links if name not in carried), None)
+
+    def carriers(self, link: str) -> list[Joint]:
+        """The joints between a link and the root, the link's own first."""
+        by_child = {joint.child: joint for joint in self.joints.values()}
+        found = []
+        while link in by_child:
+            found.append(by_child[link])
+            link = by_child[link].parent
+        return found
 
     def rigid_with(self, link: str) -> list[Link]:
         """A link and everything that fixed joints attach to it."""
@@ -170,7 +181,18 @@ def _joint(element: Element, lines: dict[Element, int]) -> Joint:
         _number(limit, "velocity", None),
         _number(limit, "effort", None),
         follows,
+        _axis(element.find("axis")),
     )
+
+
+def _axis(element: Element | None) -> tuple[float, ...]:
+    """Three numbers; not three, or NaN, where something else is written. The default is x."""
+    if element is None:
+        return (1.0, 0.0, 0.0)
+    try:
+        return tuple(float(word) for word in element.get("xyz", "1 0 0").split())
+    except ValueError:
+        return (math.nan,) * 3
 
 
 def _end(joint: Element, end: str) -> str:

@@ -186,6 +186,17 @@ REFUSED = {
         URDF.replace('name="tip" type="fixed"', 'name="tip" type="revolute"'), YAML,
         r"little\.urdf:18: joint 'tip' is not limited in the URDF, which makes it no valid one; give it <limit",
     ),
+    "no axis": (
+        swapped(URDF, '<axis xyz="0 1 0"/>', '<axis xyz="0 0 0"/>'), YAML,
+        r"little\.urdf:7: joint 'lift' has no axis: expected three numbers that are not all 0, got \(0\.0, ",
+    ),
+    "an axis that is no numbers": (
+        swapped(URDF, '<axis xyz="0 1 0"/>', '<axis xyz="up"/>'), YAML, r"little\.urdf:7: joint 'lift' has no axis",
+    ),
+    "a tool that nothing moves": (
+        URDF, swapped(YAML, "tool_frame: tool", "tool_frame: base"),
+        r"little\.yaml:3: tool_frame: no joint of the arm moves 'base'; name the link at the arm's end",
+    ),
     "a ring of links": (
         swapped(URDF, '<parent link="base"/>', '<parent link="hand"/>'), YAML,
         r"little\.urdf: link '\w+' hangs on itself; joints must form a tree",
@@ -253,6 +264,10 @@ def test_faults_of_the_full_urdf_are_refused_by_the_simulated_arm(tmp_path: Path
 
 
 ODD = {
+    "a tool half way": (
+        URDF, swapped(YAML, "tool_frame: tool", "tool_frame: arm"), "tool frame",
+        r"little\.yaml:3: tool_frame: 'arm' is not moved by bend of the arm; name the link at the arm's end",
+    ),
     "impossible triangle": (
         swapped(URDF, LINK, LINK.replace('izz="0.002"', 'izz="0.04"')), YAML, "inertia",
         r"little\.urdf:8: link 'arm': no body has the principal moments 0\.01, 0\.01 and 0\.04",

@@ -22,7 +22,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from understudy.cli.options import require_seed
 from understudy.cli.signals import noted_signals
 from understudy.datasets.store import Dataset
-from understudy.envs.arms.robot import load_robot
+from understudy.envs.arms.robot import known_robots, load_robot
 from understudy.envs.randomization import load_randomization
 from understudy.envs.tasks.task import make_task
 from understudy.errors import InputError, UnderstudyError
@@ -88,6 +88,8 @@ class Record:
         if not self.watch:
             self._require_arm()
         robot, task = load_robot(self.robot), make_task(self.task)
+        if self.device == "scripted" and not self.watch and robot.name not in task.robots:
+            _require_solvable(robot, task)
         randomization = load_randomization(self.randomize)
         with noted_signals() as asked:
             if self.watch:
@@ -232,6 +234,15 @@ class Record:
             f"({total - before} new, {dropped} not kept{waiting}). Next: understudy dataset check {dataset.path}"
         )
         return 0 if done else 1
+
+
+def _require_solvable(robot: RobotDescription, task: Task) -> None:
+    """Refuse a shipped robot that the script is known not to manage; a user's own may try."""
+    if robot.name in known_robots():
+        raise InputError(
+            f"The scripted operator of {task.name!r} does not manage it on {robot.name!r}; "
+            f"it does on {', '.join(task.robots)}. Other devices, and robots of your own, may try."
+        )
 
 
 def _play(session: Session, stop: Stop) -> bool:
