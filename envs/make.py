@@ -43,8 +43,7 @@ def make_env(
             f"{task!r} is an environment of Gymnasium's own: it has no arm, and so nothing that can drive, guard or "
             f"randomize one. {FOREIGN_WAYS} Our own tasks: {', '.join(known_tasks())}."
         )
-    if not isinstance(cameras, tuple | list) or not all(isinstance(name, str) for name in cameras):
-        raise InputError(f"cameras must be a tuple of names, such as ('front',), got {cameras!r}.")
+    _require_names(cameras)
     chosen = make_task(task)
     description = robot if isinstance(robot, RobotDescription) else load_robot(robot)
     if "gripper_position" in chosen.observation_keys:
@@ -65,3 +64,9 @@ def make_env(
     except Exception:
         arm.close()
         raise
+
+
+def _require_names(cameras: object) -> None:
+    """Refuse cameras that are no names, a single text among them: its letters would be taken for names."""
+    if not isinstance(cameras, tuple | list) or not all(isinstance(name, str) for name in cameras):
+        raise InputError(f"cameras must be a tuple of names, such as ('front',), got {cameras!r}.")

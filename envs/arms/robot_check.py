@@ -68,7 +68,7 @@ def check_files(robot: RobotDescription, path: Path) -> list[Finding]:
         if described.name in urdf.joints:
             findings += _arm_joint(described, urdf.joints[described.name], urdf, lines.at("joints", index))
     findings += [*_tool(robot, urdf, lines), *_fingers(robot, urdf, lines)]
-    return findings + [*_others(robot, urdf), *_inertias(urdf)]
+    return [*findings, *_others(robot, urdf), *_inertias(urdf)]
 
 
 def check_full_urdf(robot: RobotDescription) -> list[Finding]:
