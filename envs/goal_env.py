@@ -14,7 +14,7 @@ import numpy as np
 from gymnasium import spaces
 from numpy.typing import NDArray
 
-from understudy.envs.arm_env import BOUND, REWARDS, Observations, Reward
+from understudy.envs.arm_env import BOUND, REWARDS, Observations, Reward, Snapshot
 from understudy.envs.arms.robot import RobotDescription
 from understudy.envs.make import make_env
 from understudy.envs.randomization import Randomizer
@@ -100,6 +100,14 @@ class GoalEnv(gymnasium.Env[Observations, NDArray[np.float32]]):
         if self.reward == "sparse":
             return self.goal.reached(achieved_goal, desired_goal).astype(np.float32) - np.float32(1.0)
         return -self.goal.distance(achieved_goal, desired_goal).astype(np.float32)
+
+    def save(self) -> Snapshot:
+        """See `ArmEnv`."""
+        return self.arm_env.save()
+
+    def restore(self, snapshot: Snapshot) -> Observations:
+        """See `ArmEnv`; returns the observation of that moment."""
+        return self._goal_observation(self.arm_env.restore(snapshot))
 
     def render(self) -> NDArray[np.uint8] | None:  # type: ignore[override]
         """See `ArmEnv`."""

@@ -107,3 +107,20 @@ def test_reaching_the_goal_is_told_and_does_not_end_the_episode():
 def test_a_task_without_a_goal_is_refused():
     with pytest.raises(InputError, match=r"'lift' has no goal of its own.*reach"):
         GoalEnv("lift")
+
+
+def test_a_goal_environment_goes_back_to_a_moment():
+    env = gymnasium.make("understudy/PushGoal-v0").unwrapped
+    env.reset(seed=3)
+    rng = np.random.default_rng(0)
+    actions = rng.uniform(-1.0, 1.0, (12, *env.action_space.shape)).astype(np.float32)
+    for action in actions[:6]:
+        env.step(action)
+    moment = env.save()
+    first = [env.step(action) for action in actions[6:]]
+    env.restore(moment)
+    for action, (seen, reward, *_) in zip(actions[6:], first, strict=True):
+        again = env.step(action)
+        assert again[1] == reward
+        assert all(np.array_equal(again[0][key], seen[key]) for key in seen)
+    env.close()
