@@ -171,7 +171,11 @@ def unknown_name(kind: str, name: str, valid: Iterable[str]) -> InputError:
 
 
 def _plural(noun: str) -> str:
-    """Plural of the plain English nouns used as kinds (task, policy, device, preset, axis)."""
+    """Plural of the plain English nouns used as kinds (task, policy, axis; the first of "parameter to fit")."""
+    for word in (" of ", " to "):
+        head, found, rest = noun.partition(word)
+        if found:
+            return f"{_plural(head)}{word}{rest}"
     if noun.endswith("y") and noun[-2:-1] not in "aeiou":
         return noun[:-1] + "ies"
     if noun.endswith(("s", "x", "ch", "sh")):

@@ -55,6 +55,14 @@ def test_unknown_name_without_anything_near_lists_all() -> None:
     assert str(error) == "Unknown policy 'xyzzy'. Known policies: flow, mlp."
 
 
+@pytest.mark.parametrize(
+    ("kind", "known"),
+    [("parameter to fit", "Known parameters to fit: a."), ("number of an action", "Known numbers of an action: a.")],
+)
+def test_of_several_words_the_first_is_plural(kind: str, known: str) -> None:
+    assert str(unknown_name(kind, "xyzzy", ["a"])).endswith(known)
+
+
 def test_unknown_name_where_there_are_none() -> None:
     assert str(unknown_name("split", "train", [])) == "Unknown split 'train': there are none."
 
