@@ -238,6 +238,8 @@ class Record:
 
 def _require_solvable(robot: RobotDescription, task: Task) -> None:
     """Refuse a shipped robot that the script is known not to manage; a user's own may try."""
+    if "gripper_position" in task.observation_keys:
+        robot.require_gripper()
     if robot.name in known_robots():
         raise InputError(
             f"The scripted operator of {task.name!r} does not manage it on {robot.name!r}; "
