@@ -8,15 +8,11 @@ sent, in the same scene; nothing is compared unless its joints move the same way
 from __future__ import annotations
 
 import functools
-import json
 import multiprocessing
 import os
 import resource
-import subprocess
-import tempfile
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -26,6 +22,7 @@ import pybullet
 from numpy.typing import NDArray
 
 from understudy.benchmarks.hand_loop import HandLoop, farthest, record
+from understudy.benchmarks.peer_process import peer_process
 from understudy.envs.arm_env import ArmEnv
 from understudy.envs.arms.arm import Command, Start
 from understudy.envs.arms.sim_arm import SimArm
@@ -125,7 +122,7 @@ def _beside_panda_gym(bench: EnvironmentBench) -> tuple[list[Row], list[Row]]:
     env.reset(seed=bench.seed)
     ours: list[float] = []
     theirs: list[float] = []
-    with _peer(bench) as ask:
+    with peer_process("panda-gym", bench.peer, "panda_gym_steps.py", [PEER_ID]) as ask:
         facts = ask(do="facts")
         ask(do="run", seconds=bench.seconds, episode=EPISODE)  # warms up, not counted
         _episodes_a_second(env, bench.seconds)
@@ -283,37 +280,6 @@ def _raw_picture(arm: SimArm, width: int, height: int) -> NDArray[np.uint8]:
         physicsClientId=arm._client,
     )[2]
     return np.ascontiguousarray(np.reshape(pixels, (height, width, 4))[:, :, :3], np.uint8)
-
-
-@contextmanager
-def _peer(bench: EnvironmentBench) -> Iterator[Callable[..., Any]]:
-    """panda-gym's process: a function that has it do something and returns the answer."""
-    program = Path(__file__).with_name("panda_gym_steps.py")
-    with tempfile.TemporaryFile("w+") as complaints:
-        process = subprocess.Popen(
-            [str(bench.peer.absolute()), str(program), PEER_ID],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=complaints,
-            text=True,
-        )
-
-        def ask(**order: Any) -> Any:
-            assert process.stdin is not None
-            assert process.stdout is not None
-            process.stdin.write(json.dumps(order) + "\n")
-            process.stdin.flush()
-            answer = process.stdout.readline()
-            if not answer:
-                process.wait()
-                complaints.seek(0)
-                raise UnderstudyError(f"panda-gym's process ended: {complaints.read()[-2000:]}")
-            return json.loads(answer)
-
-        try:
-            yield ask
-        finally:
-            process.communicate()
 
 
 def _rate_row(what: str, unit: str, rates: Sequence[float]) -> Row:

@@ -10,11 +10,9 @@ that it made when it was opened, so that nothing but a look-up is left.
 from __future__ import annotations
 
 import json
-import subprocess
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,6 +20,7 @@ from typing import Any
 import numpy as np
 
 from understudy.benchmarks import beyond_memory
+from understudy.benchmarks.peer_process import peer_process
 from understudy.datasets.batching.batches import BatchConfig, Batches
 from understudy.datasets.batching.episode_files import FileLimits
 from understudy.datasets.batching.mapped_source import MappedSource
@@ -134,7 +133,8 @@ def compare(dataset: Dataset, bench: LoaderBench, progress: Callable[[str], None
         name: Batches(source, BatchConfig(bench.batch, seed=bench.seed)).forever() for name, source in sources.items()
     }
     rows, ratios = [], []
-    with _peer(bench, dataset) as ask:
+    arguments = [str(dataset.path / "dataset.hdf5"), json.dumps(list(KEYS)), str(bench.length)]
+    with peer_process("robomimic", bench.peer, "robomimic_windows.py", arguments) as ask:
         robomimic = f"robomimic {ask(do='versions')['robomimic']}"
         for mode, names in COMPARED.items():
             progress(f"{robomimic}, cache {mode}: loading")
@@ -191,38 +191,6 @@ def _require_equal(source: WindowSource, mode: str | None, count: int, ask: Call
             )
     if not same:
         raise UnderstudyError(f"robomimic's windows (cache {mode}) differ from ours; nothing is compared.")
-
-
-@contextmanager
-def _peer(bench: LoaderBench, dataset: Dataset) -> Iterator[Callable[..., Any]]:
-    """robomimic's process: a function that has it do something and returns the answer."""
-    arguments = [str(dataset.path / "dataset.hdf5"), json.dumps(list(KEYS)), str(bench.length)]
-    program = Path(__file__).with_name("robomimic_windows.py")
-    with tempfile.TemporaryFile("w+") as complaints:
-        process = subprocess.Popen(
-            [str(bench.peer.absolute()), str(program), *arguments],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=complaints,
-            text=True,
-        )
-
-        def ask(**order: Any) -> Any:
-            assert process.stdin is not None
-            assert process.stdout is not None
-            process.stdin.write(json.dumps(order) + "\n")
-            process.stdin.flush()
-            answer = process.stdout.readline()
-            if not answer:
-                process.wait()
-                complaints.seek(0)
-                raise UnderstudyError(f"robomimic's process ended: {complaints.read()[-2000:]}")
-            return json.loads(answer)
-
-        try:
-            yield ask
-        finally:
-            process.communicate()
 
 
 def _rate(batches: Iterator[Any], seconds: float) -> float:

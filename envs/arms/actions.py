@@ -93,14 +93,25 @@ class ToolDelta:
     def decode(self, action: Vector, sent: Command, measured: Vector) -> Command:
         """See `ActionSpace`."""
         twist, gripper = self._gripper.split(np.minimum(np.maximum(action, self._low), self._high))
-        here, now = self._kinematics.tool_pose(sent.joint_position), self._kinematics.tool_pose(measured)
+        step = self._solved(twist, sent.joint_position, measured)
+        too_fast = self._too_fast(step)
+        if too_fast > 1.0:  # solved once more: part of the joints' way would not be part of the tool's
+            step = self._solved(twist / too_fast, sent.joint_position, measured)
+            step = step / max(1.0, self._too_fast(step))
+        return Command(sent.joint_position + step, gripper, step / self._period_s)
+
+    def _solved(self, twist: Vector, sent: Vector, measured: Vector) -> Vector:
+        """The step (J,) from the set point that turns and moves the tool by `twist` (6,), on the leash."""
+        here, now = self._kinematics.tool_pose(sent), self._kinematics.tool_pose(measured)
         lead = here.position + twist[:3] - now.position
         position = now.position + lead * min(1.0, LEASH_M / max(float(np.linalg.norm(lead)), 1e-9))
         quaternion = quaternion_multiply(rotvec_to_quaternion(twist[3:]), here.quaternion)
         goal = Pose(position, _leash_rotation(quaternion, now.quaternion))
-        step = self._kinematics.solve(goal, sent.joint_position) - sent.joint_position
-        step = step / max(1.0, float(np.max(np.abs(step) / self._max_step)))
-        return Command(sent.joint_position + step, gripper, step / self._period_s)
+        return self._kinematics.solve(goal, sent) - sent
+
+    def _too_fast(self, step: Vector) -> float:
+        """How many times faster than it can the fastest joint would have to be."""
+        return float(np.max(np.abs(step) / self._max_step))
 
     def encode(self, before: Command, after: Command) -> Vector:
         """See `ActionSpace`."""

@@ -277,7 +277,7 @@ def _others(robot: RobotDescription, urdf: Urdf) -> Iterator[Finding]:
             yield Finding(
                 "mimic", "error", f"{urdf.path}:{joint.mimic.line}",
                 f"joint {joint.name!r} follows {joint.mimic.leader!r} (mimic), and nothing drives it",
-                f"add {entry} to `gripper.joints`, or make it fixed",
+                f"add {entry} to `gripper.joints`, or make it fixed in the URDF",
             )  # fmt: skip
 
 

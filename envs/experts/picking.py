@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import abc
+
 import numpy as np
 
 from understudy.envs.arms.robot import RobotDescription
@@ -57,13 +59,13 @@ class Picking(Routine):
         """(3,) m: where the tool should be while the gripper closes."""
         return grip
 
+    @abc.abstractmethod
     def carry(self, observation: ObservationDict) -> None:
         """Advance through the phases after closing."""
-        raise NotImplementedError
 
+    @abc.abstractmethod
     def carry_way(self, observation: ObservationDict) -> Way:
         """What a phase after closing wants."""
-        raise NotImplementedError
 
     def advance(self, observation: ObservationDict) -> None:
         """See `Routine`."""

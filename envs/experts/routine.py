@@ -6,6 +6,7 @@ subclass that names its phases, says when one is done, and owns nothing of how t
 
 from __future__ import annotations
 
+import abc
 from dataclasses import dataclass
 
 import numpy as np
@@ -40,7 +41,7 @@ class Way:
     """Below 1 the hand is slower and trembles less."""
 
 
-class Routine:
+class Routine(abc.ABC):
     """Base of the experts. Subclasses give `advance` and `way`; `begin` where an episode's start matters."""
 
     first = "above"
@@ -78,16 +79,16 @@ class Routine:
         """Go to a phase; `ticks` counts from here."""
         self.phase, self.ticks = phase, 0
 
-    def begin(self, observation: ObservationDict) -> None:
+    def begin(self, observation: ObservationDict) -> None:  # noqa: B027 - most have nothing to remember
         """An episode begins: note what must be remembered of it."""
 
+    @abc.abstractmethod
     def advance(self, observation: ObservationDict) -> None:
         """Enter the next phase when this one is done, or an earlier one when something was lost."""
-        raise NotImplementedError
 
+    @abc.abstractmethod
     def way(self, observation: ObservationDict) -> Way:
         """What the present phase wants."""
-        raise NotImplementedError
 
 
 def vector(observation: ObservationDict, key: str) -> Vector:

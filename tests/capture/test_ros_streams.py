@@ -85,7 +85,7 @@ def test_every_joint_state_is_kept_in_order_with_its_stamp(driver: PlainNode, st
     health = streams.health()["joint_position"]
     assert health.count >= 100
     assert health.lost == 0
-    assert 20 < health.rate_hz < 250  # 250 published a second, on a machine that may be busy
+    assert 100 < health.rate_hz < 250
     assert health.longest_gap_s > 0.003
     assert 0.0 <= health.age_s < 10.0
     assert streams.latest()["joint_position"] == pytest.approx(PANDA.home + 0.99)

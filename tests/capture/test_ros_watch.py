@@ -93,8 +93,7 @@ def test_watched_episodes_are_what_the_driver_did(run: Run, panda: Path, tmp_pat
     for episode, mine in zip(dataset.episodes(), json.loads(own.read_text()), strict=True):
         assert episode.info.success is mine["success"] is True
         assert (episode.info.operator, episode.info.device) == ("expert", "watched")
-        # one row a tick of the clock; a driver that a busy machine holds up asks for fewer actions in that time
-        assert abs(len(episode) - len(mine["asked"])) <= 2 + 0.3 * len(mine["asked"])
+        assert abs(len(episode) - len(mine["asked"])) <= 2
         assert np.all(np.diff(episode.tick_ns) == 50_000_000)
         shared = share_of_rows(episode.requested, np.array(mine["asked"]))
         assert shared > 0.85, f"{shared:.0%} of the driver's actions were recorded, said: {said}"

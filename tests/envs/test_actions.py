@@ -113,7 +113,7 @@ def test_normalising_is_undone_and_clips(name: str, space: str, seed: int):
     normal = rng.uniform(-1, 1, (5, spec.size)).astype(np.float32)
     assert spec.normalise(spec.denormalise(normal)) == pytest.approx(normal, abs=1e-6)
     assert np.all(np.abs(spec.normalise(units + 10 * width)) == 1.0)
-    assert np.all(spec.denormalise(normal * 100) <= np.array(spec.high) + 1e-12)
+    assert np.all(spec.denormalise(normal * 100) <= np.array(spec.high))
     assert spec.normalise(np.array(spec.low)).tolist() == [-1.0] * spec.size
 
 
@@ -193,7 +193,7 @@ def test_a_tool_step_asks_no_joint_for_more_than_its_speed_and_keeps_its_directi
     assert np.all(np.abs(command.joint_velocity) <= robot.joint_array("velocity") * (1 + 1e-9))
     step = actions.encode(sent, command)[:6]
     along = step @ action[:6] / (np.linalg.norm(step) * np.linalg.norm(action[:6]))
-    assert along > 0.9  # of 1,500 steps to a corner of the action space 0.92 is the least (xarm6): a large step bends
+    assert along > 0.999
 
 
 @each_case
