@@ -3,6 +3,9 @@
 Callbacks only keep the latest samples; `send` and `hold` publish from the caller's thread. Nothing is sent unless
 asked: closing does not move or hold the arm. ros2_control keeps the last target when its commander dies, so each
 trajectory ends in a short stop of its own.
+
+Who publishes on the command topic says thereby that it commands the arm. So this one publishes from its first command
+on, not before, and sends nothing while anybody else does.
 """
 
 from __future__ import annotations
@@ -14,6 +17,7 @@ import numpy as np
 from builtin_interfaces.msg import Duration
 from numpy.typing import NDArray
 from rclpy.duration import Duration as RclpyDuration
+from rclpy.publisher import Publisher
 from std_msgs.msg import Float64MultiArray
 from std_srvs.srv import Trigger
 from trajectory_msgs.msg import JointTrajectory, JointTrajectoryPoint
@@ -31,6 +35,10 @@ LEAD_PERIODS = 0.25
 """A point is due this much later than the next command, so that a command that comes a little late meets motion."""
 UNHEARD_S = 5.0
 """Commands that nobody has subscribed to for this long are a fault; before that, discovery may be under way."""
+RIVALS_EVERY_S = 0.25
+"""How often commands ask the graph who else commands."""
+MATCH_TIMEOUT_S = 1.0
+"""A new publisher waits this long for a controller that is known to listen; unmatched, its first message is lost."""
 HOLD_AT_SENT_RAD = 0.05
 """An arm this near to what it was sent last is held there, not where it sags to."""
 POLL_S = 0.01
@@ -72,13 +80,9 @@ class RosArm:
         self._graph = Graph(node_name)
         node, ros = self._graph.node, robot.ros
         self._sensors = Sensors(self._graph, robot, self._keep, cameras=cameras, depth=5)
-        kind = JointTrajectory if ros.command == "joint_trajectory" else Float64MultiArray
-        self._commands = node.create_publisher(kind, ros.command_topic, COMMANDS)
-        self._fingers = (
-            node.create_publisher(Float64MultiArray, ros.gripper_topic, COMMANDS)
-            if robot.gripper and ros.gripper_topic
-            else None
-        )
+        self._commands: Publisher[Any] | None = None
+        self._fingers: Publisher[Any] | None = None
+        self._rivals_asked_ns: int | None = None
         service = reset_service or ros.reset_service
         self._reset = node.create_client(Trigger, service) if service else None
         self._graph.start()
@@ -101,11 +105,13 @@ class RosArm:
 
         Raises:
             InputError: wrong number of joints, or a value that is not finite; nothing is published.
-            ArmFault: nobody has subscribed to the command topic for a second.
+            ArmFault: nobody has subscribed to the command topic for some seconds, or another node commands the arm.
         """
         sent = self._checked(command)
+        self._require_alone()
         self._require_listener()
         with self._lock:
+            self._take_command()
             self._sent, self._held = sent.joint_position, None
             if sent.gripper_position is not None and self._fingers is not None:
                 fingers = self._robot.finger_positions(sent.gripper_position)
@@ -128,6 +134,7 @@ class RosArm:
             if self._held is None:
                 self._held = self._place_to_hold()
             if self._held is not None:
+                self._take_command()
                 self._publish(self._held, None)
 
     def reset(self, start: Start) -> Observation:
@@ -176,6 +183,8 @@ class RosArm:
     @property
     def listened_to(self) -> bool:
         """Whether a controller has subscribed to the commands; discovery may take some seconds."""
+        if self._commands is None:
+            return bool(self._graph.node.count_subscribers(self._robot.ros.command_topic) > 0)
         return bool(self._commands.get_subscription_count() > 0)
 
     @property
@@ -184,7 +193,7 @@ class RosArm:
         found = self._graph.node.get_publishers_info_by_topic(self._robot.ros.command_topic)
         names = sorted(f"{info.node_namespace.rstrip('/')}/{info.node_name}" for info in found)
         own = self._graph.node.get_fully_qualified_name()
-        if own in names:
+        if self._commands is not None and own in names:
             names.remove(own)
         return tuple(names)
 
@@ -199,7 +208,8 @@ class RosArm:
             if self._closed:
                 return
             self._closed = True
-        self._commands.wait_for_all_acked(RclpyDuration(seconds=ACKED_TIMEOUT_S))
+        if self._commands is not None:
+            self._commands.wait_for_all_acked(RclpyDuration(seconds=ACKED_TIMEOUT_S))
         self._graph.close()
 
     # sensing
@@ -247,10 +257,35 @@ class RosArm:
             raise InputError(f"{error}; nothing was sent. The order is {list(self._robot.joint_names)}.") from error
         return Command(position, gripper, velocity)
 
-    def _require_listener(self) -> None:
+    def _require_alone(self) -> None:
         if self._closed:
             raise ArmFault(f"Arm {self._robot.name!r} is closed; nothing can be sent any more.")
-        if self._commands.get_subscription_count() > 0:
+        now_ns = self.clock.now_ns()
+        if self._rivals_asked_ns is not None and (now_ns - self._rivals_asked_ns) * 1e-9 < RIVALS_EVERY_S:
+            return
+        if rivals := self.rivals:
+            raise ArmFault(
+                f"Another node commands the arm: {', '.join(rivals)} publishes {self._robot.ros.command_topic}. "
+                "Nothing more was sent; stop one of the two."
+            )
+        self._rivals_asked_ns = now_ns
+
+    def _take_command(self) -> None:
+        """Begin to publish commands, and wait until who listens on the topic can hear them; the lock is held."""
+        if self._commands is not None:
+            return
+        node, ros = self._graph.node, self._robot.ros
+        heard = self.listened_to
+        kind = JointTrajectory if ros.command == "joint_trajectory" else Float64MultiArray
+        if self._robot.gripper and ros.gripper_topic:
+            self._fingers = node.create_publisher(Float64MultiArray, ros.gripper_topic, COMMANDS)
+        self._commands = node.create_publisher(kind, ros.command_topic, COMMANDS)
+        end_ns = self.clock.now_ns() + round(MATCH_TIMEOUT_S * 1e9)
+        while heard and not self.listened_to and self.clock.now_ns() < end_ns:
+            self.clock.sleep_until(self.clock.now_ns() + round(POLL_S * 1e9))
+
+    def _require_listener(self) -> None:
+        if self.listened_to:
             self._unheard_since_ns = None
             return
         now_ns = self.clock.now_ns()
@@ -273,6 +308,7 @@ class RosArm:
         return measured
 
     def _publish(self, position: Vector, velocity: Vector | None) -> None:
+        assert self._commands is not None
         if self._robot.ros.command == "position":
             self._commands.publish(Float64MultiArray(data=position.tolist()))
         else:

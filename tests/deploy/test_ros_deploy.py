@@ -196,7 +196,7 @@ def test_a_second_deployment_is_refused_while_the_first_commands_the_arm(
 ) -> None:
     skill = write_tiny(tmp_path / "lift.skill")
     arguments = ("deploy", skill, "--robot", "panda", "--reset-service", "/sim_arm/reset", "--max-novelty", "1e9")
-    first = start(*arguments, "--episodes", "9")
+    first = start(*arguments, "--episodes", "90")
     assert first.stderr is not None
     assert first.stderr.readline().startswith("episode 0")
     second = start(*arguments, "--ready-s", "4")
@@ -204,6 +204,7 @@ def test_a_second_deployment_is_refused_while_the_first_commands_the_arm(
     assert second.returncode == 1
     assert told.startswith("error: The arm is commanded already: /understudy_arm publishes ")
     assert first.poll() is None
+    assert first.stderr.readline().startswith("episode 1")  # who was refused has not disturbed it
 
 
 def test_a_success_topic_that_nobody_publishes_is_told_before_the_arm_moves(

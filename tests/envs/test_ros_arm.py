@@ -20,7 +20,7 @@ from trajectory_msgs.msg import JointTrajectory
 from understudy.envs.arm_env import ArmEnv
 from understudy.envs.arms.arm import Arm, Command, Start
 from understudy.envs.arms.robot import load_robot
-from understudy.envs.arms.ros_arm import LEAD_PERIODS, RosArm, step_trajectory
+from understudy.envs.arms.ros_arm import LEAD_PERIODS, RIVALS_EVERY_S, RosArm, step_trajectory
 from understudy.envs.arms.sim_arm import SimArm
 from understudy.envs.tasks.lift import Lift
 from understudy.errors import ArmFault, InputError
@@ -105,6 +105,7 @@ class TestRosArm(ArmConformance):
 
 
 def test_plain_rclpy_sees_the_commands(shared: RosArm, starts: Starts):
+    shared.hold()  # from its first command on it publishes
     plain = PlainNode("plain_controller")
     try:
         trajectories = plain.listen(JointTrajectory, PANDA.ros.command_topic)
@@ -130,6 +131,31 @@ def test_plain_rclpy_sees_the_commands(shared: RosArm, starts: Starts):
         assert shared.refused == {}
     finally:
         plain.close()
+
+
+def test_an_arm_that_only_looks_is_no_commander_and_nothing_is_sent_beside_one(shared: RosArm, starts: Starts):
+    shared.reset(starts.next())
+    shared.hold()
+    looking, plain = RosArm(PANDA), PlainNode("rival")
+    try:
+        wait_until(lambda: looking.rivals == ("/understudy_arm",), "the arm that commands")
+        wait_until(lambda: plain.node.count_publishers(PANDA.ros.command_topic) == 1, "the plain node to find it")
+        assert shared.rivals == ()
+        shared.send(Command(PANDA.home))
+        with pytest.raises(ArmFault, match="Another node commands the arm: /understudy_arm publishes"):
+            looking.send(Command(PANDA.home))
+        rival = plain.node.create_publisher(JointTrajectory, PANDA.ros.command_topic, 10)
+        wait_until(lambda: shared.rivals == ("/rival",), "the rival")
+        time.sleep(RIVALS_EVERY_S)
+        with pytest.raises(ArmFault, match=r"/rival publishes .*stop one of the two"):
+            shared.send(Command(PANDA.home))
+        shared.hold()  # coming to rest is never refused
+        plain.node.destroy_publisher(rival)
+        wait_until(lambda: not shared.rivals, "the rival's end")
+        shared.send(Command(PANDA.home))
+    finally:
+        plain.close()
+        looking.close()
 
 
 @given(
