@@ -14,6 +14,8 @@ HOVER_M = 0.09
 """Height of the lowest part of the arm while it goes around the puck."""
 PUSH_M = 0.012
 """The same while it pushes."""
+CARE_DOWN = 0.6
+"""Of the way down: an arm near its base cannot brake at once, and one that runs into the table sticks there."""
 FLANGE_M = (0.045, 0.052)
 """How far the flange of an arm without a gripper reaches below its tool point, and its radius (kuka_iiwa)."""
 FINGERS_M = (0.008, 0.026)
@@ -59,7 +61,7 @@ class PushExpert(Routine):
         offset = np.array([*place[:2], height]) + self.wrong + detour - tool
         if self.phase == "above" and tool[2] < self._hover_z - 0.03:
             offset[:2] = 0.0  # first up, so that the puck is not swept along
-        return Way(offset)
+        return Way(offset, care=CARE_DOWN if self.phase == "down" else 1.0)
 
     def _behind(self, puck: Vector, goal: Vector) -> Vector:
         return np.asarray(puck - self._behind_m * _direction(puck, goal))

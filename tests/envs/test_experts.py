@@ -20,6 +20,7 @@ from understudy.envs.arms.rotations import (
 )
 from understudy.envs.experts.expert import make_expert
 from understudy.envs.experts.hand import Hand, HumanStyle
+from understudy.envs.experts.push import FINGERS_M
 from understudy.envs.experts.routine import DOWN, turn_to_yaw, yaw_of
 from understudy.envs.make import make_env
 from understudy.envs.randomization import load_randomization
@@ -123,6 +124,17 @@ def test_the_exact_expert_copes_with_mild_randomization():
     env = make_env("lift", randomization=load_randomization("mild"))
     assert sum(run(env, seed).success for seed in range(15)) >= 13
     env.close()
+
+
+def test_a_hand_that_comes_down_beside_the_base_stays_off_the_table():
+    """It came down faster than the arm can brake there, and its fingers stuck to the table until the horizon."""
+    env = make_env("push")
+    try:
+        episode = run(env, 184)
+    finally:
+        env.close()
+    assert episode.success
+    assert episode.path[:, 2].min() > FINGERS_M[0]
 
 
 @pytest.mark.parametrize(("task", "phase"), [("push", "push"), ("pick_place", "carry"), ("stack", "over")])
