@@ -113,7 +113,7 @@ class EpisodeRecorder:
 
 def new_info(
     *, robot: str, task: str, spec: ActionSpec, rate_hz: float, operator: str, device: str, seed: int | None = None,
-    randomization: Mapping[str, float] | None = None,
+    randomization: Mapping[str, float] | None = None, start: Mapping[str, tuple[float, ...]] | None = None,
 ) -> EpisodeInfo:  # fmt: skip
     """The metadata of an episode that begins now."""
     return EpisodeInfo(
@@ -125,6 +125,7 @@ def new_info(
         device=device,
         seed=seed,
         randomization=dict(randomization or {}),
+        start=dict(start or {}),
         created=datetime.datetime.now().astimezone().isoformat(timespec="seconds"),
         software=f"understudy {__version__}",
     )

@@ -125,7 +125,7 @@ class Session:
         _, details = self._stage.reset(seed=seed, options=options)
         aligned = self._aligned()
         self._device.reset(aligned.values)
-        control = self._stage.control
+        control, began = self._stage.control, details["start"]
         self._info = new_info(
             robot=control.robot.name,
             task=self._stage.task.name,
@@ -134,7 +134,8 @@ class Session:
             operator=self._config.operator,
             device=self._device.name,
             seed=seed,
-            randomization=details["start"].physics,
+            randomization=began.physics,
+            start=None if self._simulator_state() is None else began.numbers(),
         )
         self._marked = None
         self.state = "ready"

@@ -157,6 +157,8 @@ class EpisodeInfo:
     seed: int | None = None
     randomization: Mapping[str, float] = field(default_factory=dict)
     """Physical parameters drawn for this episode (simulation), by name."""
+    start: Mapping[str, tuple[float, ...]] = field(default_factory=dict)
+    """Where a simulated episode was put down, by observation key, in full precision; observations are rounded."""
     created: str = ""
     """Wall time, ISO 8601: a label, never used for intervals."""
     software: str = ""
@@ -187,6 +189,13 @@ class EpisodeInfo:
         except (AttributeError, TypeError, ValueError, OverflowError) as error:
             raise InputError(f"Episode metadata: randomization must be names with numbers ({error}).") from error
         object.__setattr__(self, "randomization", plain)
+        try:
+            start = {str(key): tuple(float(value) for value in values) for key, values in self.start.items()}
+        except (AttributeError, TypeError, ValueError, OverflowError) as error:
+            raise InputError(f"Episode metadata: start must be names with lists of numbers ({error}).") from error
+        if wrong := [key for key, values in start.items() if not np.all(np.isfinite(values))]:
+            raise InputError(f"Episode metadata: start must be finite numbers; those of {wrong} are not.")
+        object.__setattr__(self, "start", start)
 
     def to_json(self) -> str:
         """The whole record as one JSON text."""

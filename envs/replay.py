@@ -2,9 +2,10 @@
 recorded.
 
 What is played:
-- `sent` goes to the simulated arm as it went to the arm, without the Guard, whose work is in it already. Where an
-  action says less than the arm has joints (a tool step of an arm with seven), the joints may find another posture.
 - `requested` goes through the Guard again, as it did while recording; a simulated episode comes back to the last bits.
+- `sent` goes to the simulated arm without the Guard, whose work is in it already. It is what the Guard sent to the
+  joints, written as an action again: where that says less than the arm has joints (a tool step of an arm with seven),
+  they find another posture, and what is held or pushed may end elsewhere.
 
 What is compared: with the simulator's own states where they were recorded (a simulated episode), else with the
 observations: for hardware the deviation is then the simulator's error and the arm's tracking together.
@@ -33,7 +34,7 @@ from understudy.errors import InputError, unknown_name
 
 Vector = NDArray[np.float64]
 Channel = Literal["sent", "requested"]
-CHANNELS: tuple[Channel, ...] = ("sent", "requested")
+CHANNELS: tuple[Channel, ...] = ("requested", "sent")
 
 
 @dataclass(frozen=True)
@@ -44,7 +45,7 @@ class ReplayConfig:
         InputError: a tolerance is not a positive number, or the channel is none of `CHANNELS`.
     """
 
-    channel: Channel = "sent"
+    channel: Channel = "requested"
     joint_tolerance_rad: float = 0.1
     tool_tolerance_m: float = 0.01
     object_tolerance_m: float = 0.03
@@ -144,12 +145,7 @@ class Replayer:
         """
         scene = self._scene_for(episode)
         simulated = self._simulated_states(episode)
-        start = self._start(episode, simulated)
-        scene.control.reset(start)
-        if simulated is not None:
-            for name, pose in start.objects.items():
-                scene.simulated.scene.place_again(name, pose, start.openings.get(name, 0.0))
-            scene.control.begin()
+        self._begin(scene, episode, simulated)
         verdict = Verdict(self._task, episode.info.rate_hz)
         judged = set(self._task.observation_keys) <= set(scene.control.assembler.keys)
         played: list[Vector] = []
@@ -220,6 +216,21 @@ class Replayer:
         expected = 2 * len(self._robot.joints) + self._fingers + 13 * len(self._task.objects) + slides
         fits = episode.states.ndim == 2 and episode.states.shape == (len(episode), expected) and len(episode) > 1
         return np.asarray(episode.states, np.float64) if fits else None
+
+    def _begin(self, scene: _Scene, episode: Episode, states: Vector | None) -> None:
+        """Put arm and objects where the episode began: as it was told, where that leads to the recorded state."""
+        joints = episode.info.start.get("joint_position", ())
+        if states is not None and len(joints) == len(self._robot.joints):
+            told = Start.from_numbers(episode.info.start, episode.info.randomization)
+            scene.control.reset(told)
+            if np.array_equal(scene.simulated.simulator_state(), states[0]):
+                return
+        start = self._start(episode, states)
+        scene.control.reset(start)
+        if states is not None:
+            for name, pose in start.objects.items():
+                scene.simulated.scene.place_again(name, pose, start.openings.get(name, 0.0))
+            scene.control.begin()
 
     @property
     def _fingers(self) -> int:

@@ -6,7 +6,7 @@ really sent; `hold` makes the arm stop and stay; nothing blocks except the clock
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from understudy.envs.arms.clock import Clock
 from understudy.envs.arms.robot import RobotDescription
+from understudy.errors import InputError
 
 Array = NDArray[Any]
 
@@ -53,6 +54,10 @@ class Pose:
     quaternion: NDArray[np.float64] = field(default_factory=lambda: np.array([0.0, 0.0, 0.0, 1.0]))
 
 
+_SIZES = {"position": 3, "quaternion": 4, "opening": 1}
+"""Last word of an object's or a goal's key -> how many numbers it has."""
+
+
 @dataclass(frozen=True)
 class Start:
     """How an episode begins. Simulation puts things there; on hardware a person is asked to."""
@@ -71,6 +76,45 @@ class Start:
     """Randomized physical parameters of this episode, by name (see `envs/randomization.py`); hardware ignores them."""
     seed: int = 0
     """Seeds the simulated sensor noise of this episode."""
+
+    def numbers(self) -> dict[str, tuple[float, ...]]:
+        """Where everything is put, by observation key, without the physics; `from_numbers` reads it, bit by bit."""
+        found: dict[str, Any] = {"joint_position": self.joint_position, **self.goals}
+        if self.gripper_position is not None:
+            found["gripper_position"] = (self.gripper_position,)
+        for name, pose in self.objects.items():
+            found[f"{name}_position"], found[f"{name}_quaternion"] = pose.position, pose.quaternion
+        for name, opening in self.openings.items():
+            found[f"{name}_opening"] = (opening,)
+        return {key: tuple(np.asarray(values, np.float64).tolist()) for key, values in found.items()}
+
+    @classmethod
+    def from_numbers(cls, numbers: Mapping[str, Sequence[float]], physics: Mapping[str, float]) -> Start:
+        """The start that `numbers` came from.
+
+        Raises:
+            InputError: it lacks joint positions, or an object's position or quaternion, or one of them has another
+                size than it must.
+        """
+        arrays = {key: np.array(values, np.float64) for key, values in numbers.items()}
+        for key, values in arrays.items():
+            size = 1 if key == "gripper_position" else _SIZES.get(key.rpartition("_")[2], values.size)
+            if key != "joint_position" and values.shape != (size,):
+                raise InputError(f"{key} of a start must be {size} numbers, got {values.tolist()}.")
+        placed = [key for key in arrays if key.startswith("object")]
+        names = dict.fromkeys(key.rpartition("_")[0] for key in placed)
+        needed = ["joint_position", *(f"{name}_{part}" for name in names for part in ("position", "quaternion"))]
+        if missing := [key for key in needed if key not in arrays]:
+            raise InputError(f"A start needs {needed}; this one lacks {missing}.")
+        gripper = arrays.get("gripper_position")
+        return cls(
+            arrays["joint_position"],
+            None if gripper is None else float(gripper[0]),
+            {name: Pose(arrays[f"{name}_position"], arrays[f"{name}_quaternion"]) for name in names},
+            {name: float(arrays[key][0]) for name in names if (key := f"{name}_opening") in arrays},
+            {key: values for key, values in arrays.items() if key.startswith("goal_")},
+            physics,
+        )
 
 
 class Arm(Protocol):

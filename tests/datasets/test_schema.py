@@ -77,6 +77,7 @@ def test_a_spec_read_without_a_field_names_it(field: str):
         seed=st.none() | st.integers(),
         rate_hz=st.floats(0.1, 1000),
         randomization=st.dictionaries(st.text(), st.floats(allow_nan=False)),
+        start=st.dictionaries(st.text(), st.tuples(st.floats(allow_nan=False, allow_infinity=False))),
         actions=st.sampled_from(["requested", "sent", "measured"]),
     )
 )
@@ -152,6 +153,10 @@ def test_numbers_of_numpy_become_plain_ones() -> None:
         {"randomization": {"mass": "heavy"}},
         {"randomization": [1]},
         {"randomization": {"mass": 10**400}},
+        {"start": {"joint_position": 1.0}},
+        {"start": {"joint_position": [float("nan")]}},
+        {"start": {"joint_position": ["left"]}},
+        {"start": [1]},
     ],
 )
 def test_metadata_of_another_type_are_refused(change: dict[str, object]) -> None:

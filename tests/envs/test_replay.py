@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -14,9 +15,10 @@ pytest.importorskip("pybullet")
 from understudy.cli.main import main
 from understudy.datasets.episode import Episode
 from understudy.datasets.store import Dataset
+from understudy.envs.arms.arm import Start
 from understudy.envs.arms.robot import load_robot
 from understudy.envs.replay import ReplayConfig, Replayer
-from understudy.envs.tasks.task import make_task
+from understudy.envs.tasks.task import known_tasks, make_task
 from understudy.errors import InputError
 
 
@@ -38,7 +40,7 @@ def again() -> Iterator[Replayer]:
 @pytest.fixture(scope="module")
 def sender() -> Iterator[Replayer]:
     """Plays what was sent."""
-    with Replayer(load_robot("panda"), make_task("lift")) as replayer:
+    with Replayer(load_robot("panda"), make_task("lift"), ReplayConfig("sent")) as replayer:
         yield replayer
 
 
@@ -50,6 +52,33 @@ def test_what_was_requested_comes_back_to_the_last_bits(lifts: list[Episode], ag
         assert worst == dict.fromkeys(worst, 0.0)
         assert played.compared_with == "simulator states"
         assert played.success_replayed is True
+
+
+def test_a_start_that_is_not_kept_or_is_not_where_the_episode_began_is_read_from_its_states(
+    lifts: list[Episode], again: Replayer
+) -> None:
+    """As of an episode without one, or one whose first steps were cut off."""
+    episode = lifts[0]
+    elsewhere = episode.info.start | {"object_position": (0.6, 0.1, 0.02)}
+    for start in ({}, elsewhere, {"joint_position": (0.0,)}):
+        played = again.play(dataclasses.replace(episode, info=dataclasses.replace(episode.info, start=start)))
+        assert max(deviation.worst for deviation in played.deviations) == 0.0
+    unfit = episode.info.start | {"object_quaternion": (0.0, 1.0)}
+    with pytest.raises(InputError, match="object_quaternion of a start must be 4 numbers"):
+        again.play(dataclasses.replace(episode, info=dataclasses.replace(episode.info, start=unfit)))
+    nameless = {"joint_position": episode.info.start["joint_position"], "object_position": (0.5, 0.0, 0.02)}
+    with pytest.raises(InputError, match=r"this one lacks \['object_quaternion'\]"):
+        again.play(dataclasses.replace(episode, info=dataclasses.replace(episode.info, start=nameless)))
+
+
+@pytest.mark.parametrize("task", known_tasks())
+def test_a_start_comes_back_from_its_numbers(task: str) -> None:
+    start = make_task(task).start(load_robot("panda"), np.random.default_rng(5))
+    again = Start.from_numbers(json.loads(json.dumps(start.numbers())), {"gravity_m_s2": 9.0})
+    assert again.numbers() == start.numbers()
+    assert set(again.objects) == set(start.objects)
+    assert again.openings == start.openings
+    assert again.physics == {"gravity_m_s2": 9.0}
 
 
 def test_what_was_sent_brings_the_tool_back(lifts: list[Episode], sender: Replayer) -> None:

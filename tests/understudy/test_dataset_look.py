@@ -256,8 +256,8 @@ class TestReplay:
         assert main(["dataset", "replay", str(lifts.path)]) == 0
         told = capsys.readouterr().out
         assert "2 of 2 within the tolerances; the outcome was the recorded one in 2 of 2" in told
-        assert "compared with simulator states" in told
-        assert main(["dataset", "replay", str(lifts.path), "1", "--json", "--channel", "requested"]) == 0
+        assert "Played: requested; compared with simulator states" in told
+        assert main(["dataset", "replay", str(lifts.path), "1", "--json", "--channel", "sent"]) == 0
         episodes = json.loads(capsys.readouterr().out)["episodes"]
         assert [episode["id"] for episode in episodes] == [lifts.ids[1]]
         assert [deviation["name"] for deviation in episodes[0]["deviations"]] == [
@@ -267,7 +267,8 @@ class TestReplay:
         ]
 
     def test_what_strays_is_told_and_fails(self, lifts: Dataset, capsys: pytest.CaptureFixture[str]) -> None:
-        assert main(["dataset", "replay", str(lifts.path), "--episodes", "1", "--joint-tolerance-rad", "0.0001"]) == 1
+        strict = ["--channel", "sent", "--joint-tolerance-rad", "0.0001"]
+        assert main(["dataset", "replay", str(lifts.path), "--episodes", "1", *strict]) == 1
         assert "beyond from step" in capsys.readouterr().out
 
     def test_what_cannot_be_played_is_told(self, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -166,13 +166,14 @@ class DatasetReplay:
     """Step recorded actions again in PyBullet and report how far the arm and the objects stray from the recording.
 
     A simulated episode is held against the simulator's states that were recorded with it; one from hardware against
-    its observations, so that its deviation is the simulator's error and the arm's tracking together. `sent` plays what
-    went to the arm, without the Guard; `requested` plays what was asked for through the Guard again, which brings a
-    simulated episode back exactly. Leaves with 0 when all stayed within the tolerances, else with 1.
+    its observations, so that its deviation is the simulator's error and the arm's tracking together. `requested` plays
+    what was asked for through the Guard again, which brings a simulated episode back exactly; `sent` plays what left
+    the Guard, without it, which brings the tool back but not each joint. Leaves with 0 when all stayed within the
+    tolerances, else with 1.
 
     Example:
         understudy dataset replay demos/lift
-        understudy dataset replay demos/lift 20261121-101500-a1b2c3 --channel requested
+        understudy dataset replay demos/lift 20261121-101500-a1b2c3 --channel sent
         understudy dataset replay demos/lift --episodes 5 --json
     """
 
@@ -182,7 +183,7 @@ class DatasetReplay:
     """Episodes, by id or number in `dataset check`; without any, all of them."""
     episodes: Annotated[int | None, tyro.conf.arg(metavar="N")] = None
     """Only the first N."""
-    channel: Literal["sent", "requested"] = "sent"
+    channel: Literal["requested", "sent"] = "requested"
     """The actions to play."""
     robot: str | None = None
     """The path of the robot's YAML file, where it is not a shipped one."""
