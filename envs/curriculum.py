@@ -23,12 +23,11 @@ import numpy as np
 
 from understudy.envs.distributions import Distribution
 from understudy.envs.parameters import PARAMETERS
-from understudy.envs.randomization import Randomization, load_randomization
+from understudy.envs.randomization import CURRICULUM, Randomization, load_randomization
 from understudy.errors import InputError
 
 Side = Literal["low", "high"]
 SIDES: tuple[Side, Side] = ("low", "high")
-CURRICULUM = "curriculum"
 
 
 @dataclass(frozen=True)

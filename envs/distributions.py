@@ -77,6 +77,11 @@ def check_distribution(where: str, name: str, distribution: AnyDistribution) -> 
         for value in distribution.values:
             _check_value(where, name, value)
         return
+    if RANDOMIZABLE[name].whole:
+        raise InputError(
+            f"{where}: it numbers things, and a range of it means nothing; write the numbers that it may be, "
+            f"as in {{choice: [0, 3, 5]}} ({RANDOMIZABLE[name].meaning})."
+        )
     first, second = distribution.first, distribution.second
     if not (np.isfinite(first) and np.isfinite(second)):
         raise InputError(f"{where}: bounds must be finite, got {first} and {second}.")
@@ -97,25 +102,29 @@ def _check_normal(where: str, name: str, distribution: Distribution) -> None:
     parameter = RANDOMIZABLE[name]
     if parameter.low >= 0:
         raise InputError(f"{where}: must not become negative; use uniform or log_uniform, not normal.")
-    if np.isfinite(parameter.low) or np.isfinite(parameter.high):
-        low, high = distribution.first - 6.0 * distribution.second, distribution.first + 6.0 * distribution.second
-        if not (parameter.allows(low) and parameter.allows(high)):
-            raise InputError(
-                f"{where}: must stay between {parameter.low:g} and {parameter.high:g} {parameter.unit}, also six "
-                f"standard deviations out, which are {low:g} and {high:g}; use uniform, or a smaller deviation."
-            )
+    low, high = distribution.first - 6.0 * distribution.second, distribution.first + 6.0 * distribution.second
+    if not (parameter.allows(low) and parameter.allows(high)):
+        raise InputError(
+            f"{where}: must stay between {parameter.low:g} and {parameter.high:g} {parameter.unit}, also six "
+            f"standard deviations out, which are {low:g} and {high:g}; use uniform, or a smaller deviation."
+        )
 
 
 def _check_value(where: str, name: str, value: float, which: str = "") -> None:
     parameter = RANDOMIZABLE[name]
     if parameter.allows(value):
         return
+    if not np.isfinite(value):
+        raise InputError(f"{where}: {which}must be a finite number, got {value}.")
     if parameter.positive and value <= 0:
         raise InputError(f"{where}: {which}must be above zero, got {value}.")
     if parameter.low == 0 and value < 0:
         raise InputError(f"{where}: {which}must not be negative, got {value}.")
+    if parameter.whole and parameter.low <= value <= parameter.high:
+        raise InputError(f"{where}: must be a whole number, got {value} ({parameter.meaning}).")
     unit = "" if parameter.unit == "1" else f" {parameter.unit}"
+    remedy = f"raise it to {parameter.low:g}" if value < parameter.low else f"lower it to {parameter.high:g}"
     raise InputError(
         f"{where}: {which}must be between {parameter.low:g} and {parameter.high:g}{unit}, got {value} "
-        f"({parameter.meaning})."
+        f"({parameter.meaning}); {remedy}."
     )

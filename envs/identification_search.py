@@ -48,7 +48,7 @@ SEARCHED: Mapping[str, tuple[float, float]] = {
     "table_spinning_friction": (0.0, 0.01),
     "link_mass_scale": (0.5, 2.0),
     "link_inertia_scale": (0.3, 3.0),
-    "joint_damping_scale": (0.1, 1000.0),
+    "joint_damping_scale": (0.1, 100.0),
     "joint_friction_nm": (0.0, 10.0),
     "motor_gain_scale": (0.2, 3.0),
     "motor_strength_scale": (0.05, 1.5),

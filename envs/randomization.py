@@ -135,6 +135,8 @@ def _width(side: Distribution) -> float:
 PRESETS = {"mild": 0.5, "default": 1.0, "hard": 1.6}
 """Name -> width of the ranges; 1 is `default`."""
 LOOKS = "looks"
+CURRICULUM = "curriculum"
+"""Says that ranges are learned (`curriculum.py`); no randomization of its own."""
 
 
 def _preset(name: str, width: float) -> Randomization:
@@ -227,6 +229,11 @@ def _load_part(source: str) -> Randomization | None:
         return _looks()
     if source in PRESETS:
         return _preset(source, PRESETS[source])
+    if source.partition(":")[0] == CURRICULUM:
+        raise InputError(
+            "A curriculum learns its ranges while a policy trains: it belongs to understudy finetune --randomize "
+            f"curriculum. Here give none, a preset ({', '.join(PRESETS)}), looks, or a YAML file."
+        )
     path = Path(source)
     if path.suffix not in (".yaml", ".yml"):
         raise unknown_name("randomization", source, ["none", *PRESETS, LOOKS, "path/to/file.yaml"])

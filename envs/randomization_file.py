@@ -79,13 +79,15 @@ def _distribution(line: str, name: str, node: yaml.Node) -> AnyDistribution:
     written = " ".join(yaml.serialize(node).split()).removesuffix(" ...")
     raise InputError(
         f"{line}: {name}: expected one of {', '.join(SHAPES)} with two numbers, or choice with some, got {written}; "
-        f"for example {name}: {{uniform: [{_example(name)}]}}"
+        f"for example {name}: {{{_example(name)}}}"
     )
 
 
 def _example(name: str) -> str:
     nominal = RANDOMIZABLE[name].nominal
-    return f"{0.8 * nominal:g}, {1.2 * nominal:g}" if nominal else "0, 0.01"
+    if RANDOMIZABLE[name].whole:
+        return "choice: [0, 3, 5]"
+    return f"uniform: [{0.8 * nominal:g}, {1.2 * nominal:g}]" if nominal else "uniform: [0, 0.01]"
 
 
 def _numbers(node: yaml.Node) -> list[float] | None:

@@ -10,6 +10,8 @@ import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from understudy.envs.curriculum import Curriculum, CurriculumConfig
+from understudy.envs.identification_search import SEARCHED, from_unit
 from understudy.envs.parameters import NOMINAL, RANDOMIZABLE
 from understudy.envs.randomization import (
     PARAMETERS,
@@ -104,6 +106,13 @@ def test_sources_are_joined_and_the_last_counts(tmp_path: Path):
         load_randomization("default+lokos")
 
 
+@pytest.mark.parametrize("source", ["curriculum", "curriculum:hard", "default+curriculum"])
+def test_a_curriculum_is_said_to_belong_to_finetune(source: str):
+    sentence = "A curriculum learns its ranges while a policy trains: it belongs to understudy finetune --randomize"
+    with pytest.raises(InputError, match=f"{sentence} curriculum. Here give none, a preset .*, looks, or a YAML file"):
+        load_randomization(source)
+
+
 def test_suites_are_no_the_default_and_what_is_outside_of_it():
     assert suite_randomization("nominal") is None
     assert suite_randomization("randomized").distributions == load_randomization("default").distributions
@@ -192,7 +201,15 @@ BAD = {
     ),
     "object_restitution: {uniform: [0, 1.5]}": r"the upper bound must be between 0 and 1, got 1\.5 \(bounce",
     "camera_yaw_rad: {normal: [0, 1]}": r"must stay between -1\.5 and 1\.5 rad, also six standard deviations",
-    "table_texture: {choice: []}": r"line 1: table_texture: expected one of .* or choice with some",
+    "table_texture: {choice: []}": r"line 1: table_texture: expected one of .* or choice with some.*\{choice: \[0, 3,",
+    "table_texture: {choice: [0, 0.5]}": r"line 1, 'table_texture': must be a whole number, got 0\.5 \(texture of",
+    "table_texture: {choice: [9]}": r"must be between 0 and 8, got 9\.0 \(texture of .*\); lower it to 8",
+    "table_texture: {uniform: [0, 8]}": r"'table_texture': it numbers things.* as in \{choice: \[0, 3, 5\]\}",
+    "object_mass_scale: {choice: [.nan]}": r"'object_mass_scale': must be a finite number, got nan",
+    "object_mass_scale: {uniform: [1e-4, 1]}": r"the lower bound must be between 0\.01 and 100, .*; raise it to 0\.01",
+    "object_mass_scale: {log_uniform: [1, 1e12]}": r"the upper bound must be between 0\.01 and 100, got 1000000000000",
+    "joint_damping_scale: {uniform: [1, 1e9]}": r"the upper bound must be between 1e-06 and 100, got 1000000000\.0",
+    "position_bias_x_m: {normal: [0, 1e300]}": r"also six standard deviations out, which are -6e\+300 and 6e\+300; use",
     "position_bias_x_m: {log_uniform: [-1, 1]}": r"the lower bound must be above zero",
     "object_mass_scale: {normal: [1, 0.1]}": r"must not become negative; use uniform or log_uniform, not normal",
     "action_delay_s: {normal: [0.02, 0.01]}": r"must not become negative; use uniform or log_uniform, not normal",
@@ -231,18 +248,62 @@ def test_numbers_may_be_written_the_way_people_do(tmp_path: Path):
 
 
 @given(
-    low=st.floats(1e-5, 10),
-    width=st.floats(0, 10),
-    name=st.sampled_from([name for name, parameter in RANDOMIZABLE.items() if parameter.high == float("inf")]),
+    name=st.sampled_from(list(RANDOMIZABLE)),
+    shares=st.tuples(st.floats(0, 1), st.floats(0, 1)).map(sorted),
     shape=st.sampled_from(["uniform", "log_uniform", "choice"]),
 )
 @settings(deadline=None)
-def test_what_is_written_is_read_again_to_the_bit(tmp_path_factory, low: float, width: float, name: str, shape: str):
+def test_what_is_written_is_read_again_to_the_bit(tmp_path_factory, name: str, shares: list[float], shape: str):
     path = tmp_path_factory.getbasetemp() / "written.yaml"
-    one = Choice((low, low + width)) if shape == "choice" else Distribution(shape, low, low + width)
+    parameter = RANDOMIZABLE[name]
+    low, high = (min(parameter.high, parameter.low + share * (parameter.high - parameter.low)) for share in shares)
+    if parameter.whole:
+        one = Choice((float(round(low)), float(round(high))))
+    else:
+        positive = shape == "choice" or low > 0
+        one = Choice((low, high)) if shape == "choice" else Distribution(shape if positive else "uniform", low, high)
     write_distributions(path, {name: one}, {"": "two\nlines", name: "a comment"})
     assert read_distributions(path)[0] == {name: one}
+    assert load_randomization(str(path)).distributions == {name: one}
     assert NOMINAL.keys() >= {name}
+
+
+@pytest.mark.parametrize("name", RANDOMIZABLE)
+def test_every_parameter_has_ends_that_are_refused_beyond_with_line_and_remedy(name: str, tmp_path: Path):
+    parameter = RANDOMIZABLE[name]
+    assert np.isfinite([parameter.low, parameter.high]).all()
+    assert parameter.allows(parameter.low)
+    assert parameter.allows(parameter.high)
+    assert parameter.allows(parameter.nominal)
+    load(tmp_path, f"{name}: {{choice: [{parameter.low!r}, {parameter.high!r}]}}")
+    beyond = rf"my\.yaml, line 2, '{name}': .*must be between .* got 1000000000000\.0 \(.*\); lower it to "
+    with pytest.raises(InputError, match=beyond):
+        load(tmp_path, f"# mine\n{name}: {{choice: [1e12]}}")
+    with pytest.raises(InputError, match=rf"my\.yaml, line 1, '{name}'.*(of it means nothing|lower it to)"):
+        load(tmp_path, f"{name}: {{uniform: [{parameter.low!r}, 1e300]}}")
+    with pytest.raises(InputError, match=rf"my\.yaml, line 1, '{name}'.*(negative|means nothing|six standard)"):
+        load(tmp_path, f"{name}: {{normal: [{parameter.nominal!r}, 1e300]}}")
+
+
+@pytest.mark.parametrize("source", [*PRESETS, "looks"])
+def test_presets_stay_inside_what_a_file_may_say(source: str, tmp_path: Path):
+    preset = load_randomization(source).distributions
+    write_distributions(tmp_path / "preset.yaml", preset, {})
+    assert load_randomization(str(tmp_path / "preset.yaml")).distributions == preset
+
+
+@pytest.mark.parametrize("name", SEARCHED)
+def test_what_is_fitted_stays_inside_what_a_file_may_say(name: str):
+    assert all(RANDOMIZABLE[name].allows(from_unit(name, at)) for at in np.linspace(0.0, 1.0, 1001))
+
+
+def test_a_curriculum_never_leaves_what_a_file_may_say():
+    widest = Curriculum(load_randomization("hard"), CurriculumConfig(boundary_share=1.0, buffer=1))
+    rng = np.random.default_rng(0)
+    for _ in range(5000):
+        assert all(RANDOMIZABLE[name].allows(value) for name, value in widest.sample(rng).items())
+        widest.report(True)
+    assert widest.width == 1.0
 
 
 def test_unknown_sources_are_refused():

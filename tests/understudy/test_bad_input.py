@@ -73,6 +73,8 @@ ROWS: dict[str, tuple[str, tuple[str, ...]]] = {
     "record, unknown task": (f"record raech --out {NEW}", ("Unknown task 'raech'", "did you mean 'reach'?")),
     "record, unknown robot": (f"record reach --robot pnada --out {NEW}", ("did you mean 'panda'?",)),
     "record, unknown preset": (f"record reach --randomize hrd --out {NEW}", ("did you mean 'hard'?",)),
+    "record, a curriculum": (f"record reach --randomize curriculum --out {NEW}", ("belongs to understudy finetune",)),
+    "sim-arm, a curriculum": ("sim-arm --randomize curriculum:hard", ("belongs to understudy finetune",)),
     "sim-arm, unknown task": ("sim-arm --task lfit", ("Unknown task 'lfit'", "did you mean 'lift'?")),
     "deploy, unknown robot": ("deploy {tmp}/tiny.skill --robot pnada", ("did you mean 'panda'?",)),
     "evaluate, another task": ("evaluate {tmp}/tiny.skill --task lfit", ("tiny.skill", "'lfit'")),
