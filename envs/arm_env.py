@@ -70,16 +70,20 @@ class ArmEnv(gymnasium.Env[Observations, NDArray[np.float32]]):
         render_mode: rgb_array, or human for a window, where the arm can `render()`.
 
         Raises:
-            InputError: an unknown reward, camera or render mode.
+            InputError: an unknown reward, camera or render mode, a camera named twice, or a fixed horizon that is
+                neither True nor False.
         """
         if reward not in REWARDS:
             raise unknown_name("reward", str(reward), REWARDS)
         if render_mode is not None and render_mode not in RENDER_MODES:
-            raise unknown_name("render mode", render_mode, RENDER_MODES)
+            raise unknown_name("render mode", str(render_mode), RENDER_MODES)
+        require_flag("fixed_horizon", fixed_horizon)
         robot = arm.describe()
-        for camera in cameras:
+        for index, camera in enumerate(cameras):
             if camera not in robot.ros.cameras:
                 raise unknown_name("camera", camera, robot.ros.cameras)
+            if camera in cameras[:index]:
+                raise InputError(f"Camera {camera!r} is named twice in {cameras}; name each once.")
         self.task = task
         self.observation_keys = tuple(dict.fromkeys([*task.observation_keys, *(f"image_{name}" for name in cameras)]))
         self.control = Control(arm, task.action_space, self.observation_keys, action_labels=task.action_labels)
@@ -114,9 +118,13 @@ class ArmEnv(gymnasium.Env[Observations, NDArray[np.float32]]):
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
     ) -> tuple[Observations, dict[str, Any]]:
-        """Begin an episode. `options={"start": Start}` sets how; otherwise the task draws it from the seed."""
+        """Begin an episode. `options={"start": Start}` sets how; otherwise the task draws it from the seed.
+
+        Raises:
+            InputError: there is no such option, or the start is none.
+        """
         super().reset(seed=seed)
-        given: Start | None = (options or {}).get("start")
+        given = _given_start(options)
         start = given or self.draw_start(self.np_random)
         self._reporting = given is None and self.randomization is not None
         self._steps = 0
@@ -133,17 +141,35 @@ class ArmEnv(gymnasium.Env[Observations, NDArray[np.float32]]):
         return randomized_start(start, self.task.objects, self.randomization, rng)
 
     def step(self, action: NDArray[np.float32]) -> tuple[Observations, float, bool, bool, dict[str, Any]]:
-        """One control period with an action (A,) in [-1, 1].
+        """One control period with an action (A,) in [-1, 1]; what is outside is clipped.
 
         Raises:
-            InputError: the action is of another shape.
+            InputError: the action is of another shape or not finite, or no episode has begun.
         """
-        if np.shape(action) != self.action_space.shape:
+        if self.aligned is None:
+            raise InputError("There is no episode to step in yet: call reset() first.")
+        return self.step_units(self.spec_units.denormalise(self._numbers(action)))
+
+    def _numbers(self, action: NDArray[np.float32]) -> NDArray[np.float64]:
+        """An action (A,) as finite numbers, or what is wrong with it."""
+        labels = list(self.spec_units.labels)
+        try:
+            numbers = np.asarray(action, np.float64)
+        except (TypeError, ValueError) as error:
             raise InputError(
-                f"An action has shape {np.shape(action)}; expected {self.action_space.shape}, each in [-1, 1]: "
-                f"{list(self.spec_units.labels)}."
+                f"An action is {len(labels)} numbers, each in [-1, 1]: {labels}; got {action!r}."
+            ) from error
+        if numbers.shape != (len(labels),):
+            raise InputError(
+                f"An action has shape {numbers.shape}; expected {self.action_space.shape}, each in [-1, 1]: {labels}."
             )
-        return self.step_units(self.spec_units.denormalise(action))
+        if not np.isfinite(numbers).all():
+            wrong = ", ".join(f"{labels[index]} is {numbers[index]}" for index in np.flatnonzero(~np.isfinite(numbers)))
+            raise InputError(
+                f"An action must be finite numbers in [-1, 1], and of this one {wrong}. Nothing was sent; look at what "
+                "computed it."
+            )
+        return numbers
 
     def step_units(self, requested: NDArray[np.float64]) -> tuple[Observations, float, bool, bool, dict[str, Any]]:
         """One control period with an action (A,) in the units of `spec_units`."""
@@ -241,3 +267,24 @@ class ArmEnv(gymnasium.Env[Observations, NDArray[np.float32]]):
             self._window.close()
             self._window = None
         self.control.arm.close()
+
+
+def require_flag(name: str, value: object) -> None:
+    """Refuse what is neither True nor False: a text such as "no" would count as True."""
+    if not isinstance(value, bool | np.bool_):
+        raise InputError(f"{name} must be True or False, got {value!r}.")
+
+
+def _given_start(options: dict[str, Any] | None) -> Start | None:
+    """What `reset` was told to begin with."""
+    if options is None:
+        return None
+    if not isinstance(options, dict):
+        raise InputError(f"options of a reset must be a dict, such as {{'start': Start(...)}}, got {options!r}.")
+    for name in options:
+        if name != "start":
+            raise unknown_name("option of a reset", str(name), ["start"])
+    start = options.get("start")
+    if start is not None and not isinstance(start, Start):
+        raise InputError(f"The start of a reset must be an understudy.envs.arms.arm.Start, got {start!r}.")
+    return start

@@ -96,7 +96,16 @@ class GoalEnv(gymnasium.Env[Observations, NDArray[np.float32]]):
         return seen, reward, terminated, truncated, info
 
     def compute_reward(self, achieved_goal: NDArray[Any], desired_goal: NDArray[Any], info: Any) -> NDArray[np.float32]:
-        """(...) rewards of goals achieved (..., 3) where (..., 3) were desired; `info` is not needed."""
+        """(...) rewards of goals achieved (..., 3) where (..., 3) were desired; `info` is not needed.
+
+        Raises:
+            InputError: the shapes differ, or are not of points.
+        """
+        shapes = np.shape(achieved_goal), np.shape(desired_goal)
+        if shapes[0] != shapes[1] or shapes[0][-1:] != (3,):
+            raise InputError(
+                f"Goals achieved have shape {shapes[0]} and goals desired {shapes[1]}; expected one shape, (..., 3) m."
+            )
         if self.reward == "sparse":
             return self.goal.reached(achieved_goal, desired_goal).astype(np.float32) - np.float32(1.0)
         return -self.goal.distance(achieved_goal, desired_goal).astype(np.float32)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from understudy.envs.arm_env import ArmEnv, Reward
+from understudy.envs.arm_env import ArmEnv, Reward, require_flag
 from understudy.envs.arms.guard import Guard
 from understudy.envs.arms.robot import RobotDescription, load_robot
 from understudy.envs.arms.sim_arm import SimArm
@@ -36,7 +36,8 @@ def make_env(
         realtime: pace the physics to the wall clock.
 
     Raises:
-        InputError: unknown task, robot, camera, reward or render mode, or a robot without what the task needs.
+        InputError: unknown task, robot, camera, reward or render mode, a flag that is neither True nor False, or a
+            robot without what the task needs.
     """
     if is_foreign(task):
         raise InputError(
@@ -44,6 +45,7 @@ def make_env(
             f"randomize one. {FOREIGN_WAYS} Our own tasks: {', '.join(known_tasks())}."
         )
     _require_names(cameras)
+    require_flag("realtime", realtime)
     chosen = make_task(task)
     description = robot if isinstance(robot, RobotDescription) else load_robot(robot)
     if "gripper_position" in chosen.observation_keys:

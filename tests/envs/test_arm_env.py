@@ -204,13 +204,14 @@ def test_an_episode_that_fails_is_truncated_at_the_horizon(lift: ArmEnv):
 
 
 def test_no_action_breaks_the_guards_promise_or_the_environment(lift: ArmEnv):
+    """In units nothing looks at an action before the Guard does."""
     lift.reset(seed=3)
     rng = np.random.default_rng(3)
     for _ in range(40):
         action = rng.choice([-1.0, 1.0], 7).astype(np.float32)
         if rng.random() < 0.2:
             action[rng.integers(7)] = np.nan
-        observation, *_ = lift.step(action)
+        observation, *_ = lift.step_units(lift.spec_units.denormalise(action))
         assert all(np.all(np.isfinite(value)) for value in observation.values())
         robot = lift.control.robot
         assert np.all(observation["joint_position"] > robot.joint_array("lower") - 0.05)
@@ -306,4 +307,42 @@ def test_a_randomization_is_told_once_how_each_episode_that_it_drew_has_ended():
     for _ in range(env.task.horizon):
         env.step(np.zeros(3, np.float32))
     assert told.heard == [False, True]
+    env.close()
+
+
+@pytest.mark.parametrize(
+    ("action", "words"),
+    [
+        ([0.0, np.nan, 0.0], "of this one y is nan. Nothing was sent"),
+        ([-np.inf, 0.0, np.nan], "of this one x is -inf, z is nan"),
+        ([0.0] * 4, r"An action has shape \(4,\); expected \(3,\), each in \[-1, 1\]: \['x', 'y', 'z'\]"),
+        (["up", "up", "up"], "An action is 3 numbers"),
+    ],
+)
+def test_what_is_no_action_is_refused_and_nothing_moves(reach: ArmEnv, action: list, words: str):
+    """NaN was taken in silence once, and the arm stood still."""
+    reach.reset(seed=0)
+    before = reach.control.arm.clock.now_ns()
+    with pytest.raises(InputError, match=words):
+        reach.step(np.array(action))
+    assert reach.control.arm.clock.now_ns() == before
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"strat": 1}, "Unknown option of a reset 'strat': did you mean 'start'"),
+        ({"start": "home"}, "The start of a reset must be an understudy.envs.arms.arm.Start, got 'home'"),
+        ("start", "options of a reset must be a dict"),
+    ],
+)
+def test_options_of_a_reset_that_make_no_sense_are_refused(reach: ArmEnv, options: object, words: str):
+    with pytest.raises(InputError, match=words):
+        reach.reset(options=options)
+
+
+def test_a_step_before_the_first_reset_is_refused():
+    env = make_env("reach")
+    with pytest.raises(InputError, match=r"call reset\(\) first"):
+        env.step(np.zeros(3, np.float32))
     env.close()

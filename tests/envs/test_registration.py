@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 import warnings
@@ -64,11 +65,26 @@ def test_cameras_and_sparse_reward_come_through_the_id():
         ({"reward": "sprase"}, "Unknown reward 'sprase': did you mean 'sparse'"),
         ({"cameras": ("fornt",)}, "Unknown camera 'fornt': did you mean 'front'"),
         ({"randomize": "hrad"}, "did you mean 'hard'"),
+        ({"robott": "panda"}, "Unknown option 'robott': did you mean 'robot'"),
+        ({"randomization": "mild"}, "did you mean 'randomize'"),
+        ({"task": "push"}, r"The id says which task it is, and task='push' was given too; ids: .*understudy/Push-v0"),
+        ({"render_mode": 7}, "Unknown render mode '7'. Known render modes: human, rgb_array"),
+        ({"cameras": "front"}, r"cameras must be a tuple of names, such as \('front',\), got 'front'"),
+        ({"cameras": ("front", "front")}, "Camera 'front' is named twice"),
+        ({"fixed_horizon": "yes"}, "fixed_horizon must be True or False, got 'yes'"),
+        ({"realtime": "no"}, "realtime must be True or False, got 'no'"),
     ],
 )
 def test_what_there_is_none_of_is_refused(options: dict, words: str):
     with pytest.raises(InputError, match=words):
         gymnasium.make("understudy/Lift-v0", **options)
+
+
+def test_options_that_a_goal_environment_does_not_take_are_refused():
+    with pytest.raises(InputError, match=r"Unknown option 'cameras'. Known options: randomize, render_mode, reward"):
+        gymnasium.make("understudy/PushGoal-v0", cameras=("front",))
+    with pytest.raises(InputError, match=r"task='reach' was given too; ids: understudy/PickPlaceGoal-v0"):
+        gymnasium.make("understudy/PushGoal-v0", task="reach")
 
 
 def test_rewards_of_goals_are_the_steps_own_and_can_be_asked_for_many_at_once():
@@ -83,6 +99,15 @@ def test_rewards_of_goals_are_the_steps_own_and_can_be_asked_for_many_at_once():
         far = env.compute_reward(achieved + np.array([1.0, 0.0, 0.0]), achieved, [{}] * 5)
         assert np.allclose(far, -1.0)
         env.close()
+
+
+@pytest.mark.parametrize("shapes", [((3,), (4,)), ((5, 3), (4, 3)), ((3,), (5, 3)), ((2,), (2,))])
+def test_rewards_of_goals_of_other_shapes_are_refused_with_both(shapes: tuple[tuple[int, ...], tuple[int, ...]]):
+    env = GoalEnv("reach")
+    words = f"Goals achieved have shape {shapes[0]} and goals desired {shapes[1]}; expected one shape"
+    with pytest.raises(InputError, match=re.escape(words)):
+        env.compute_reward(np.zeros(shapes[0]), np.zeros(shapes[1]), {})
+    env.close()
 
 
 def test_reaching_the_goal_is_told_and_does_not_end_the_episode():
