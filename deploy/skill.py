@@ -35,7 +35,8 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from understudy.datasets.schema import ActionSpec, is_image, key_unit
-from understudy.envs.arms.robot import RobotDescription, describe_validation
+from understudy.envs.arms.robot import RobotDescription
+from understudy.envs.arms.validation import describe_validation
 from understudy.errors import InputError, RobotMismatch
 
 SKILL_SCHEMA_VERSION = 1

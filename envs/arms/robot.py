@@ -8,18 +8,23 @@ from __future__ import annotations
 
 import importlib.util
 import re
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Literal
 
 import numpy as np
-import yaml
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator, model_validator
 
-from understudy.envs.arms.robot_check import check_files, refuse
+from understudy.envs.arms.findings import Finding, refuse
+from understudy.envs.arms.robot_check import check_files
+from understudy.envs.arms.validation import Problem, problems
+from understudy.envs.arms.yaml_lines import YamlLines
 from understudy.errors import InputError, unknown_name
 
 ROBOTS = Path(__file__).parent / "robots"
+OURS = ("folder",)
+"""Fields that files do not have."""
 
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 Finite = Annotated[float, Field(allow_inf_nan=False)]
@@ -68,10 +73,13 @@ class JointDescription(_Strict):
     @model_validator(mode="after")
     def _ordered(self) -> JointDescription:
         if not self.lower < self.upper:
-            raise ValueError(f"joint {self.name!r}: lower limit {self.lower} rad is not below upper {self.upper} rad")
+            raise ValueError(
+                f"joint {self.name!r}: lower limit {self.lower} rad is not below upper {self.upper} rad; swap them"
+            )
         if not self.lower <= self.home <= self.upper:
             raise ValueError(
-                f"joint {self.name!r}: home {self.home} rad lies outside its limits [{self.lower}, {self.upper}] rad"
+                f"joint {self.name!r}: home {self.home} rad lies outside its limits [{self.lower}, {self.upper}] rad; "
+                "move it inside"
             )
         return self
 
@@ -109,7 +117,7 @@ class WorkspaceDescription(_Strict):
     @model_validator(mode="after")
     def _ordered(self) -> WorkspaceDescription:
         if not all(low < high for low, high in zip(self.low, self.high, strict=True)):
-            raise ValueError(f"workspace low {self.low} must lie below high {self.high} on every axis")
+            raise ValueError(f"workspace low {self.low} must lie below high {self.high} on every axis; mend the box")
         return self
 
 
@@ -165,15 +173,22 @@ class RobotDescription(_Strict):
     folder: Path = ROBOTS
     """Where relative paths start; set by `load_robot`, not written in files."""
 
-    @model_validator(mode="after")
-    def _distinct(self) -> RobotDescription:
-        names = [joint.name for joint in self.joints]
+    @field_validator("joints")
+    @classmethod
+    def _distinct(cls, joints: tuple[JointDescription, ...]) -> tuple[JointDescription, ...]:
+        names = [joint.name for joint in joints]
         if not names or len(set(names)) != len(names):
-            raise ValueError(f"joint names must be distinct and at least one, got {names}")
-        shared = sorted(set(names) & set(self.gripper.joints)) if self.gripper else []
+            raise ValueError(f"joint names must be distinct and at least one, got {names}; list each joint once")
+        return joints
+
+    @field_validator("gripper")
+    @classmethod
+    def _of_its_own(cls, gripper: GripperDescription | None, info: ValidationInfo) -> GripperDescription | None:
+        names = {joint.name for joint in info.data.get("joints", ())}
+        shared = sorted(names & set(gripper.joints)) if gripper else []
         if shared:
-            raise ValueError(f"joints {shared} are listed both as arm joints and as finger joints")
-        return self
+            raise ValueError(f"joints {shared} are listed both as arm joints and as finger joints; list them once")
+        return gripper
 
     @property
     def joint_names(self) -> tuple[str, ...]:
@@ -202,10 +217,10 @@ class RobotDescription(_Strict):
         """The URDF to compute kinematics from."""
         return resolve_path(self.kinematics or self.urdf, self.folder)
 
-    def gripper_width(self, finger_positions: NDArray[np.float64]) -> float:
+    def gripper_width(self, finger_positions: Sequence[float] | NDArray[np.float64]) -> float:
         """Opening width in m from the finger joints' positions, in the order of `gripper.joints`."""
         gripper = self.require_gripper()
-        ends = zip(np.asarray(finger_positions).tolist(), gripper.joints.values(), strict=True)
+        ends = zip(finger_positions, gripper.joints.values(), strict=True)
         shares = [(position - closed) / (opened - closed) for position, (closed, opened) in ends]
         return float(sum(shares) / len(shares) * gripper.width)
 
@@ -283,53 +298,26 @@ def read_robot(path: Path) -> RobotDescription:
     """Read a robot's file alone, without its URDF.
 
     Raises:
-        InputError: not YAML, or unknown, missing or senseless keys.
+        RobotFault: not YAML, or unknown, missing or senseless keys; each with its line.
     """
-    try:
-        data = yaml.safe_load(path.read_text())
-    except (yaml.YAMLError, OSError, ValueError, RecursionError) as error:
-        raise InputError(f"{path}: not readable as YAML: {' '.join(str(error).split())}") from error
+    lines = YamlLines(path)
+    data = lines.data
     if not isinstance(data, dict):
-        raise InputError(f"{path}: expected a mapping of robot fields, got {type(data).__name__}.")
+        got = f"expected a mapping of robot fields, got {type(data).__name__}"
+        refuse([Finding("YAML", "error", str(path), got, "begin with `name:`, as the shipped files do")], path)
     if "folder" in data:
-        raise InputError(f"{path}: {unknown_name('key', 'folder', _written_keys(RobotDescription))}")
+        told = str(unknown_name("key", "folder", [name for name in RobotDescription.model_fields if name not in OURS]))
+        refuse([Finding("keys", "error", lines.at("folder"), told.rstrip("."), "take it out")], path)
     try:
         return RobotDescription.model_validate({**data, "folder": path.resolve().parent})
     except ValidationError as error:
-        raise InputError(f"{path}: {describe_validation(error, RobotDescription)}") from error
+        refuse([_finding(problem, lines) for problem in problems(error, RobotDescription, OURS)], path)
+        raise
 
 
-def describe_validation(error: ValidationError, model: type[BaseModel]) -> str:
-    """One sentence a person can act on from a pydantic error: each field, what was expected, what came."""
-    parts = []
-    for problem in error.errors():
-        where = ".".join(str(step) for step in problem["loc"]) or model.__name__
-        if problem["type"] == "extra_forbidden":
-            parent = _model_at(model, problem["loc"][:-1])
-            above = ".".join(str(step) for step in problem["loc"][:-1])
-            sentence = unknown_name("key", str(problem["loc"][-1]), _written_keys(parent) if parent else [])
-            parts.append(f"{above}: {sentence}" if above else str(sentence))
-        elif problem["type"] == "missing":
-            parts.append(f"{where} is missing.")
-        else:
-            parts.append(f"{where}: {problem['msg'].removeprefix('Value error, ')} (got {problem['input']!r:.80}).")
-    return " ".join(parts)
-
-
-def _written_keys(model: type[BaseModel]) -> list[str]:
-    """The keys that a file may have there; `folder` is ours."""
-    return [name for name in model.model_fields if name != "folder"]
-
-
-def _model_at(model: type[BaseModel], location: tuple[int | str, ...]) -> type[BaseModel] | None:
-    """The pydantic model that owns a validation error's location, as far as it can be told."""
-    current: type[BaseModel] | None = model
-    for step in location:
-        if isinstance(step, int) or current is None:
-            continue
-        field = current.model_fields.get(step)
-        if field is None:
-            continue
-        candidates = [field.annotation, *getattr(field.annotation, "__args__", ())]
-        current = next((c for c in candidates if isinstance(c, type) and issubclass(c, BaseModel)), None)
-    return current
+def _finding(problem: Problem, lines: YamlLines) -> Finding:
+    where = lines.at(*problem.at)
+    if problem.sentence.endswith(" is missing"):
+        return Finding("keys", "error", where, "a key is left out", f"write it: {problem.sentence}")
+    message, _, own = problem.sentence.partition("; ")
+    return Finding("values", "error", where, message, own or problem.remedy or "mend it")

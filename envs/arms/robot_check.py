@@ -8,15 +8,15 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 import numpy as np
-import yaml
 
+from understudy.envs.arms.findings import Finding
 from understudy.envs.arms.urdf import Joint, Link, Urdf, read_urdf
-from understudy.errors import InputError, unknown_name
+from understudy.envs.arms.yaml_lines import YamlLines
+from understudy.errors import unknown_name
 
 if TYPE_CHECKING:
     from understudy.envs.arms.robot import JointDescription, RobotDescription
@@ -26,33 +26,6 @@ LIMIT_ELEMENT = '<limit lower="..." upper="..." velocity="..." effort="..."/>'
 SMALLEST_INERTIA_KG_M2 = 1e-12
 TRIANGLE_SLACK = 0.01
 """Principal moments of a body satisfy a + b >= c; makers' rounded numbers break that by less than this share."""
-
-
-@dataclass(frozen=True)
-class Finding:
-    """One thing that is wrong, or that deserves a look."""
-
-    check: str
-    level: Literal["error", "warning"]
-    where: str
-    """File, and line where it can be known: `arm.urdf:12`."""
-    message: str
-    remedy: str
-
-    def __str__(self) -> str:
-        return f"{self.where}: {self.message}; {self.remedy}"
-
-
-def refuse(findings: list[Finding], source: str | Path) -> None:
-    """Raise for the first error among findings, if there is one.
-
-    Raises:
-        InputError: says where, what, what to do, and how many more there are.
-    """
-    errors = [finding for finding in findings if finding.level == "error"]
-    if errors:
-        more = f" ({len(errors) - 1} more: understudy doctor --robot {source})" if len(errors) > 1 else ""
-        raise InputError(f"{errors[0]}.{more}")
 
 
 def check_files(robot: RobotDescription, path: Path) -> list[Finding]:
@@ -82,34 +55,6 @@ def check_full_urdf(robot: RobotDescription) -> list[Finding]:
     if robot.kinematics is not None:
         findings += [*_others(robot, urdf), *_inertias(urdf)]
     return findings
-
-
-class YamlLines:
-    """The line of each key of a YAML file."""
-
-    def __init__(self, path: Path) -> None:
-        self._path = path
-        self._root = yaml.compose(path.read_text(), yaml.SafeLoader)
-
-    def at(self, *keys: str | int) -> str:
-        """`file:line` of an entry, or of the nearest one above it that is there."""
-        node, line = self._root, 1
-        for key in keys:
-            below = _entry(node, key)
-            if below is None:
-                break
-            line, node = below
-        return f"{self._path}:{line}"
-
-
-def _entry(node: yaml.Node | None, key: str | int) -> tuple[int, yaml.Node] | None:
-    if isinstance(node, yaml.MappingNode):
-        for name, value in node.value:
-            if name.value == key:
-                return name.start_mark.line + 1, value
-    if isinstance(node, yaml.SequenceNode) and isinstance(key, int) and key < len(node.value):
-        return node.value[key].start_mark.line + 1, node.value[key]
-    return None
 
 
 def _names(robot: RobotDescription, urdf: Urdf, lines: YamlLines) -> Iterator[Finding]:

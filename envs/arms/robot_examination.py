@@ -13,9 +13,11 @@ from pathlib import Path
 import numpy as np
 
 from understudy.envs.arms.dynamics import Dynamics
+from understudy.envs.arms.findings import Finding
 from understudy.envs.arms.kinematics import Kinematics
 from understudy.envs.arms.robot import RobotDescription, read_robot, robot_file
-from understudy.envs.arms.robot_check import Finding, YamlLines, check_files, check_full_urdf
+from understudy.envs.arms.robot_check import check_files, check_full_urdf
+from understudy.envs.arms.yaml_lines import YamlLines
 from understudy.errors import InputError
 
 SAMPLES = 5000

@@ -19,8 +19,9 @@ from numpy.typing import NDArray
 
 from understudy.envs.arms.actuation import Actuation, Mode
 from understudy.envs.arms.arm import Command, Observation, Pose, Start
+from understudy.envs.arms.findings import refuse
 from understudy.envs.arms.robot import RobotDescription
-from understudy.envs.arms.robot_check import check_full_urdf, refuse
+from understudy.envs.arms.robot_check import check_full_urdf
 from understudy.envs.arms.sim_dynamics import Dynamics
 from understudy.envs.arms.sim_looks import SimLooks
 from understudy.envs.arms.sim_motors import PHYSICS_HZ, MotorState, SimMotors
@@ -66,8 +67,8 @@ class SimClock:
 
     def sleep_until(self, stamp_ns: int) -> None:
         """Step the physics until `stamp_ns` (to within a microsecond)."""
-        while self.now_ns() + 1000 < stamp_ns:
-            self._arm.step_physics(self.now_ns())
+        while (now_ns := self.now_ns()) + 1000 < stamp_ns:
+            self._arm.step_physics(now_ns)
             self._steps += 1
             if self._realtime:
                 self._pace()
@@ -291,6 +292,7 @@ class SimArm:
         self._joints = [names[name] for name in self._robot.joint_names]
         fingers = self._robot.gripper.joints if self._robot.gripper else {}
         self._fingers = [names[name] for name in fingers]
+        self._moving = [*self._joints, *self._fingers]
         self.motors = SimMotors(client, self._body, self._robot, self._joints, self._fingers, self._actuation)
         dynamics = Dynamics(client)
         self.physics = SimPhysics(client, self._body, self._joints, self._fingers, dynamics)
@@ -345,8 +347,7 @@ class SimArm:
         position = np.asarray(start.joint_position, np.float64)
         width = self.motors.open_width if start.gripper_position is None else start.gripper_position
         fingers = self._robot.finger_positions(width) if self._fingers else np.zeros(0)
-        indices = [*self._joints, *self._fingers]
-        for index, value in zip(indices, [*position, *fingers], strict=True):
+        for index, value in zip(self._moving, [*position, *fingers], strict=True):
             pybullet.resetJointState(self._body, index, value, 0.0, physicsClientId=self._client)
         self.motors.stand(position, width)
 
@@ -356,18 +357,16 @@ class SimArm:
         return pybullet.getJointStates(self._body, joints, physicsClientId=self._client) if joints else ()
 
     def _truth(self, now_ns: int) -> Truth:
-        states = self._states(self._joints)
+        position, velocity, _, effort = zip(*self._states(self._moving), strict=True)
+        count = len(self._joints)
         joints: dict[str, Array] = {
-            "joint_position": np.array([state[0] for state in states]),
-            "joint_velocity": np.array([state[1] for state in states]),
+            "joint_position": np.array(position[:count]),
+            "joint_velocity": np.array(velocity[:count]),
             # until the first step PyBullet still tells the effort of the episode before
-            "joint_effort": np.array(self.motors.torques or [state[3] for state in states])
-            if self._stepped
-            else np.zeros(len(states)),
+            "joint_effort": np.array(self.motors.torques or effort[:count]) if self._stepped else np.zeros(count),
         }
         if self._fingers:
-            fingers = np.array([state[0] for state in self._states(self._fingers)])
-            joints["gripper_position"] = np.array([self._robot.gripper_width(fingers)])
+            joints["gripper_position"] = np.array([self._robot.gripper_width(position[count:])])
         objects: dict[str, Array] = {}
         for name, thing in self._objects.items():
             pose = self.scene.pose(name)

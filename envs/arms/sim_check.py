@@ -14,9 +14,10 @@ import numpy as np
 import pybullet
 import pybullet_data
 
+from understudy.envs.arms.findings import Finding
 from understudy.envs.arms.kinematics import Kinematics
 from understudy.envs.arms.robot import RobotDescription
-from understudy.envs.arms.robot_check import Finding, YamlLines
+from understudy.envs.arms.yaml_lines import YamlLines
 from understudy.errors import InputError
 
 AGREEMENT_M = 1e-5
