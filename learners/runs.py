@@ -290,7 +290,8 @@ def read_demonstrations(path: str | Path, choice: Choice = Choice()) -> Demonstr
     if not ids:
         raise DatasetError(
             f"{path} holds no episode to learn from: {len(dataset)} in all, {len(chosen)} chosen, each of those judged "
-            "a failure. Record some, or choose others."
+            "a failure. Record some, choose others, or take the verdicts back (understudy dataset label --success "
+            "unjudged)."
         )
     return Demonstrations(dataset, ids, [dataset.read(id, images=False) for id in ids], choice)
 

@@ -216,6 +216,8 @@ def test_what_needs_an_arm_says_so_and_leaves_nothing_behind(
     assert "cannot be varied" in refuse(capsys, "evaluate", trained, "--robustness", tmp_path / "curve.png")
     assert "has no robot; leave out --robot" in refuse(capsys, "evaluate", trained, "--robot", "panda")
     assert "they must agree" in refuse(capsys, "evaluate", trained, "--task", "CartPole-v1")
+    assert "Replay is made in our own simulator" in refuse(capsys, "dataset", "replay", demos)
+    assert "A video is made in our" in refuse(capsys, "dataset", "show", demos, 0, "--video", tmp_path / "take.gif")
     assert "which has no arm" in refuse(capsys, "export", trained, "--out", tmp_path / "pendulum.skill")
     assert list(tmp_path.iterdir()) == []
 

@@ -154,6 +154,7 @@ class DatasetShow:
         require_video(out)
         if not self.id:
             raise InputError("A video shows one episode; name it (its id, or its number in `dataset check`).")
+        _require_arm(dataset, "A video")
         robot, id = load_robot(dataset.robot), _resolved(dataset, self.id)
         frames = moving_pictures(dataset.read(id), robot, make_task(dataset.task))
         count = write_video(out, frames, robot.rate_hz)
@@ -202,6 +203,7 @@ class DatasetReplay:
         if self.ids and self.episodes is not None:
             raise InputError("Give ids or --episodes, not both.")
         dataset = open_dataset(self.directory)
+        _require_arm(dataset, "Replay")
         ids = [_resolved(dataset, id) for id in self.ids] or list(dataset.ids)[: self.episodes]
         if not ids:
             raise InputError(f"{dataset.path} holds no episodes to replay.")
@@ -228,6 +230,17 @@ class DatasetReplay:
                 except UnderstudyError as error:
                     outcomes.append((id, error))
         return outcomes
+
+
+def _require_arm(dataset: Dataset, what: str) -> None:
+    """Refuse episodes of an environment of others, which no simulator of ours can step or draw."""
+    from understudy.envs.foreign_env import NO_ROBOT  # gymnasium
+
+    if dataset.robot == NO_ROBOT:
+        raise InputError(
+            f"{what} is made in our own simulator, and {dataset.path} was recorded in {dataset.task!r}, which has no "
+            "arm; make that environment with a render mode to see it."
+        )
 
 
 def _bar(quiet: bool) -> Progress:
