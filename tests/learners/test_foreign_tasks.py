@@ -5,12 +5,14 @@ from __future__ import annotations
 import json
 import re
 import shlex
+from collections.abc import Iterator
 from pathlib import Path
 
 import gymnasium
 import h5py
 import numpy as np
 import pytest
+from gymnasium import spaces
 
 from tests.datasets.convert.hdf5_samples import box
 from understudy.cli.main import main
@@ -69,7 +71,52 @@ class Balance:
         return np.array([-1.0, 1.0] if right else [1.0, -1.0], np.float32)
 
 
-def record(folder: Path, id: str, policy: Swing | Balance, episodes: int) -> Path:
+class Towards:
+    """Solves what has a goal to go to: straight there."""
+
+    def __init__(self, size: int) -> None:
+        self._size = size
+
+    def reset(self) -> None:
+        pass
+
+    def act(self, observation):
+        way = 10.0 * (observation["other_desired_goal"] - observation["other_achieved_goal"])
+        return np.resize(np.append(np.clip(way, -1.0, 1.0), 0.0), self._size).astype(np.float32)
+
+
+class Goals(gymnasium.Env):
+    """A point to be moved to a goal, with gymnasium-robotics' observations, reward and `info`."""
+
+    action_space = spaces.Box(-1.0, 1.0, (3,), np.float32)
+    _place = spaces.Box(-np.inf, np.inf, (3,), np.float64)
+    observation_space = spaces.Dict({"observation": _place, "achieved_goal": _place, "desired_goal": _place})
+
+    def __init__(self, render_mode=None):
+        self.render_mode = render_mode
+
+    def reset(self, *, seed=None, options=None):
+        super().reset(seed=seed)
+        self._at, self._goal = self.np_random.uniform(-0.3, 0.3, (2, 3))
+        return self._seen(), {}
+
+    def step(self, action):
+        self._at = self._at + 0.03 * np.asarray(action, np.float64)
+        near = bool(np.linalg.norm(self._at - self._goal) < 0.05)
+        return self._seen(), float(near) - 1.0, False, False, {"is_success": np.float32(near)}
+
+    def _seen(self):
+        return {"observation": self._at.copy(), "achieved_goal": self._at.copy(), "desired_goal": self._goal.copy()}
+
+
+@pytest.fixture
+def goals() -> Iterator[None]:
+    gymnasium.register("tests/Goals-v0", Goals, max_episode_steps=50)
+    yield
+    gymnasium.registry.pop("tests/Goals-v0")
+
+
+def record(folder: Path, id: str, policy: Swing | Balance | Towards, episodes: int) -> Path:
     env = ForeignEnv(id)
     dataset = Dataset.create(folder, robot=NO_ROBOT, task=id)
     for seed in range(episodes):
@@ -182,6 +229,26 @@ def test_choices_are_cloned_as_preferences(tmp_path: Path, capsys: pytest.Captur
     assert json.loads((tmp_path / "run" / "policy.json").read_text())["policy"]["switches"] == []
     measured = ask(capsys, "evaluate", tmp_path / "run", "--episodes", 5, "--workers", 1, "--json")
     assert measured["successes"] >= 4  # type: ignore[operator]
+
+
+@pytest.mark.usefixtures("goals")
+@pytest.mark.parametrize("id", ["tests/Goals-v0", "FetchReach-v2"])
+def test_environments_with_goals_are_cloned_evaluated_and_fine_tuned(
+    id: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    if id == "FetchReach-v2":
+        pytest.importorskip("gymnasium_robotics", reason="the real FetchReach-v2 needs gymnasium-robotics and mujoco")
+    folder = record(tmp_path / "demos", id, Towards(ForeignEnv(id).action_space.shape[0]), 40)
+    assert {info.success for info in Dataset.open(folder).infos().values()} == {True}
+    ask(capsys, "train", "bc", folder, "--out", tmp_path / "run", "--updates", 600, *FORM, "--json")
+    looks = json.loads((tmp_path / "run" / "policy.json").read_text())
+    assert "other_desired_goal" in json.dumps(looks)
+    measured = ask(capsys, "evaluate", tmp_path / "run", "--episodes", 10, "--workers", 1, "--json")
+    assert measured["successes"] >= 7  # type: ignore[operator]
+    sizes = ["--steps", 512, "--round-decisions", 128, "--judge-episodes", 5, "--critic-rounds", 1]
+    answer = ask(capsys, "finetune", tmp_path / "run", "--out", tmp_path / "tuned", *sizes, "--json")
+    assert answer["verdict"]["judged_by"] == "success"  # type: ignore[index]
+    assert answer["verdict"]["clone"]["successes"] >= 3  # type: ignore[index]
 
 
 def test_what_was_imported_under_another_name_is_told_its_id(
