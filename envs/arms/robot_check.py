@@ -13,47 +13,60 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from understudy.envs.arms.findings import Finding
-from understudy.envs.arms.urdf import Joint, Link, Urdf, read_urdf
+from understudy.envs.arms.findings import Finding, RobotFault
+from understudy.envs.arms.urdf import Joint, Urdf, read_urdf
+from understudy.envs.arms.urdf_check import (
+    ROUNDING,
+    check_any_mass,
+    check_axes,
+    check_masses,
+    check_names,
+    check_numbers,
+    check_shapes,
+    check_tree,
+    check_urdf,
+)
 from understudy.envs.arms.yaml_lines import YamlLines
-from understudy.errors import unknown_name
+from understudy.errors import InputError, unknown_name
 
 if TYPE_CHECKING:
     from understudy.envs.arms.robot import JointDescription, RobotDescription
 
-ROUNDING = 1e-6
 LIMIT_ELEMENT = '<limit lower="..." upper="..." velocity="..." effort="..."/>'
-SMALLEST_INERTIA_KG_M2 = 1e-12
-TRIANGLE_SLACK = 0.01
-"""Principal moments of a body satisfy a + b >= c; makers' rounded numbers break that by less than this share."""
 
 
 def check_files(robot: RobotDescription, path: Path) -> list[Finding]:
     """Check a robot's YAML file at `path` against the URDF that kinematics use.
 
     Raises:
-        InputError: the URDF is missing or unreadable.
+        RobotFault: the URDF is missing or unreadable.
     """
-    urdf = read_urdf(robot.kinematics_path())
     lines = YamlLines(path)
-    findings = [*_names(robot, urdf, lines), *_axes(urdf)]
+    try:
+        urdf_path = robot.kinematics_path()
+    except InputError as error:
+        where = lines.at("urdf" if robot.kinematics is None else "kinematics")
+        missing = Finding("URDF", "error", where, str(error).rstrip("."), "mend the path, or put the file there")
+        raise RobotFault(f"{missing}.", [missing]) from error
+    urdf = read_urdf(urdf_path)
+    findings = [*check_names(urdf), *_names(robot, urdf, lines), *check_axes(urdf)]
     for index, described in enumerate(robot.joints):
         if described.name in urdf.joints:
             findings += _arm_joint(described, urdf.joints[described.name], urdf, lines.at("joints", index))
-    findings += [*_tool(robot, urdf, lines), *_fingers(robot, urdf, lines)]
-    return [*findings, *_others(robot, urdf), *_inertias(urdf)]
+    findings += [*check_tree(urdf), *check_numbers(urdf), *_tool(robot, urdf, lines), *_fingers(robot, urdf, lines)]
+    return [*findings, *_others(robot, urdf), *check_masses(urdf)]
 
 
 def check_full_urdf(robot: RobotDescription) -> list[Finding]:
-    """Check the URDF that simulation loads: meshes, and masses and mimic joints where it is not the kinematics file.
+    """Check the URDF that simulation loads: meshes, and everything again where it is not the kinematics file.
 
     Raises:
         InputError: the URDF is missing or unreadable.
     """
     urdf = read_urdf(robot.urdf_path())
-    findings = list(_meshes(urdf))
+    findings = [*check_shapes(urdf), *check_any_mass(urdf)]
     if robot.kinematics is not None:
-        findings += [*_others(robot, urdf), *_inertias(urdf)]
+        findings += [*check_urdf(urdf), *_others(robot, urdf)]
     return findings
 
 
@@ -73,18 +86,6 @@ def _names(robot: RobotDescription, urdf: Urdf, lines: YamlLines) -> Iterator[Fi
             yield Finding(
                 "joint name", "error", lines.at(*keys), f"joints: {problem}", f"{urdf.path} has no such joint"
             )
-
-
-def _axes(urdf: Urdf) -> Iterator[Finding]:
-    """Joints that move about or along nothing: kinematics would answer with numbers that are none."""
-    for joint in urdf.joints.values():
-        length = math.hypot(*joint.axis) if len(joint.axis) == 3 else math.nan
-        if joint.moves and not (math.isfinite(length) and length > ROUNDING):
-            yield Finding(
-                "joint axis", "error", f"{urdf.path}:{joint.line}",
-                f"joint {joint.name!r} has no axis: expected three numbers that are not all 0, got {joint.axis}",
-                'write <axis xyz="0 0 1"/> or whatever it moves about',
-            )  # fmt: skip
 
 
 def _tool(robot: RobotDescription, urdf: Urdf, lines: YamlLines) -> Iterator[Finding]:
@@ -202,6 +203,8 @@ def _others(robot: RobotDescription, urdf: Urdf) -> Iterator[Finding]:
     for joint in urdf.joints.values():
         if not joint.moves or joint.name in robot.joint_names or joint.name in ends:
             continue
+        if joint.mimic is not None and joint.mimic.leader not in urdf.joints:
+            continue  # said of the URDF
         if joint.kind in ("revolute", "prismatic") and joint.lower is None:
             yield Finding(
                 "other joints", "error", f"{urdf.path}:{joint.line}",
@@ -233,67 +236,3 @@ def _led(joint: Joint, leader: tuple[float, float]) -> tuple[float, float]:
         return leader
     closed, opened = (mimic.multiplier * place + mimic.offset for place in leader)
     return closed, opened
-
-
-def _inertias(urdf: Urdf) -> Iterator[Finding]:
-    """Masses that joints move: of a URDF without any nothing is asked, but then each must make sense."""
-    if all(link.mass is None for link in urdf.links.values()):
-        return
-    for joint in urdf.joints.values():
-        if not joint.moves:
-            continue
-        moved = urdf.rigid_with(joint.child)
-        for link in moved:
-            yield from _inertia(link, urdf)
-        if moved and not any(link.mass for link in moved):
-            yield Finding(
-                "inertia", "error", f"{urdf.path}:{moved[0].line}",
-                f"link {joint.child!r}, which joint {joint.name!r} moves, has no mass",
-                "give it <inertial> with the mass and inertia of its CAD model",
-            )  # fmt: skip
-
-
-def _inertia(link: Link, urdf: Urdf) -> Iterator[Finding]:
-    """One link's mass and inertia; a link of no mass is a frame and may have any."""
-    where = f"{urdf.path}:{link.line}"
-    if link.mass is None or link.mass == 0:
-        return
-    if not (math.isfinite(link.mass) and all(math.isfinite(moment) for moment in link.inertia)):
-        yield Finding(
-            "inertia", "error", where, f"link {link.name!r}: mass or inertia is not a number", "write numbers"
-        )
-    elif link.mass < 0:
-        yield Finding("inertia", "error", where, f"link {link.name!r}: mass {link.mass} kg is negative", "mend it")
-    else:
-        xx, xy, xz, yy, yz, zz = link.inertia
-        small, middle, large = np.linalg.eigvalsh([[xx, xy, xz], [xy, yy, yz], [xz, yz, zz]])
-        if small < SMALLEST_INERTIA_KG_M2:
-            what = "zero" if large < SMALLEST_INERTIA_KG_M2 else f"impossible: a principal moment is {small:.3g} kg m^2"
-            yield Finding(
-                "inertia", "error", where, f"link {link.name!r}: its inertia is {what}",
-                "write the one of its CAD model, or of a box of its size",
-            )  # fmt: skip
-        elif small + middle < large * (1 - TRIANGLE_SLACK):
-            yield Finding(
-                "inertia", "warning", where,
-                f"link {link.name!r}: no body has the principal moments {small:.3g}, {middle:.3g} and {large:.3g} "
-                "kg m^2 (two add up to the third at least)", "check the numbers of its CAD model",
-            )  # fmt: skip
-
-
-def _meshes(urdf: Urdf) -> Iterator[Finding]:
-    """Meshes that are not where PyBullet looks for them."""
-    for link in urdf.links.values():
-        for mesh, line in link.meshes:
-            places = urdf.look_for(mesh)
-            if any(place.is_file() for place in places):
-                continue
-            remedy = "put the file there, or write its path relative to the URDF"
-            if mesh.startswith("package://"):
-                package = mesh.removeprefix("package://").split("/")[0]
-                remedy = f"put the package's folder {package!r} beside the URDF or in a folder above it"
-            yield Finding(
-                "meshes", "error", f"{urdf.path}:{line}",
-                f"link {link.name!r}: mesh {mesh!r} is missing, it was looked for at {places[0]}"
-                + (" and in the folders above" if len(places) > 1 else ""), remedy,
-            )  # fmt: skip

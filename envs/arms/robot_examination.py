@@ -6,14 +6,14 @@
 from __future__ import annotations
 
 import importlib.util
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
 from understudy.envs.arms.dynamics import Dynamics
-from understudy.envs.arms.findings import Finding
+from understudy.envs.arms.findings import Finding, RobotFault
 from understudy.envs.arms.kinematics import Kinematics
 from understudy.envs.arms.robot import RobotDescription, read_robot, robot_file
 from understudy.envs.arms.robot_check import check_files, check_full_urdf
@@ -30,7 +30,8 @@ SCARCE = 0.005
 class Examination:
     """What was found, what was checked, and what was not."""
 
-    robot: RobotDescription
+    robot: RobotDescription | None
+    """None where its file could not be read."""
     path: Path
     findings: tuple[Finding, ...]
     checked: tuple[str, ...]
@@ -40,42 +41,60 @@ class Examination:
     @property
     def healthy(self) -> bool:
         """Whether there is no error."""
-        return not any(finding.level == "error" for finding in self.findings)
+        return not _wrong(self.findings)
 
 
 def examine_robot(source: str | Path) -> Examination:
     """Make every check of a robot, given as to `load_robot`.
 
     Raises:
-        InputError: there is no such file, it cannot be read, or its kinematics URDF cannot be.
+        InputError: there is no such robot.
     """
     path = robot_file(source)
-    robot = read_robot(path)
-    findings, checked, left_out = check_files(robot, path), ["names, limits, masses, mimic joints"], []
-    if any(finding.level == "error" for finding in findings):
-        return Examination(
-            robot, path, tuple(findings), tuple(checked), ("reach, meshes, simulation: mend these first",)
-        )
-    findings += _reach(robot, path)
-    checked.append("home and workspace")
+    robot: RobotDescription | None = None
+    findings: list[Finding] = []
+    checked: tuple[str, ...] = ()
+    try:
+        robot = read_robot(path)
+        findings += check_files(robot, path)
+        checked = ("names, limits, masses, mimic joints",)
+    except RobotFault as fault:
+        findings += fault.findings
+    if robot is None or _wrong(findings):
+        return Examination(robot, path, tuple(findings), checked, ("reach, meshes, simulation: mend these first",))
+    more, further, left_out = _examine_further(robot, path)
+    return Examination(robot, path, (*findings, *more), (*checked, *further), left_out)
+
+
+def _examine_further(robot: RobotDescription, path: Path) -> tuple[list[Finding], tuple[str, ...], tuple[str, ...]]:
+    """(findings, checked, left out) of a robot whose files are read without error."""
+    try:
+        findings = list(_reach(robot, path))
+    except InputError as error:  # urdfdom and Pinocchio refuse more than is told from the file alone
+        told = Finding("kinematics", "error", str(robot.kinematics_path()), str(error).rstrip("."), "mend it")
+        return [told], (), ("meshes, simulation: mend these first",)
+    checked: tuple[str, ...] = ("home and workspace",)
     try:
         full = check_full_urdf(robot)
-        checked.append("meshes")
+    except RobotFault as fault:
+        return [*findings, *fault.findings], checked, ("meshes, simulation: mend these first",)
     except InputError as error:
-        return Examination(
-            robot, path, tuple(findings), tuple(checked), (f"meshes, simulation: {str(error).rstrip('.')}",)
-        )
+        return findings, checked, (f"meshes, simulation: {str(error).rstrip('.')}",)
     findings += full
-    if any(finding.level == "error" for finding in full):
-        left_out.append("simulation: mend these first")
-    elif importlib.util.find_spec("pybullet") is None:
-        left_out.append("simulation (self-collision, fingers): needs PyBullet, pip install 'understudy[sim]'")
-    else:
-        from understudy.envs.arms.sim_check import check_in_simulation  # pybullet only where it is
+    checked += ("meshes",)
+    if _wrong(full):
+        return findings, checked, ("simulation: mend these first",)
+    if importlib.util.find_spec("pybullet") is None:
+        needed = "simulation (self-collision, fingers): needs PyBullet, pip install 'understudy[sim]'"
+        return findings, checked, (needed,)
+    from understudy.envs.arms.sim_check import check_in_simulation  # pybullet only where it is
 
-        findings += check_in_simulation(robot, path)
-        checked.append("self-collision and fingers in simulation")
-    return Examination(robot, path, tuple(findings), tuple(checked), tuple(left_out))
+    findings += check_in_simulation(robot, path)
+    return findings, (*checked, "self-collision and fingers in simulation"), ()
+
+
+def _wrong(findings: Iterable[Finding]) -> bool:
+    return any(finding.level == "error" for finding in findings)
 
 
 def _reach(robot: RobotDescription, path: Path) -> Iterator[Finding]:

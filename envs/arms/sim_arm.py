@@ -25,10 +25,11 @@ from understudy.envs.arms.robot_check import check_full_urdf
 from understudy.envs.arms.sim_dynamics import Dynamics
 from understudy.envs.arms.sim_looks import SimLooks
 from understudy.envs.arms.sim_motors import PHYSICS_HZ, MotorState, SimMotors
-from understudy.envs.arms.sim_physics import SimPhysics
+from understudy.envs.arms.sim_physics import SimPhysics, unload_frames
 from understudy.envs.arms.sim_render import CAMERAS, SimRenderer, View, fastest_renderer
 from understudy.envs.arms.sim_scene import SimScene
 from understudy.envs.arms.sim_sensors import SensorState, SimSensors, Truth
+from understudy.envs.arms.urdf import read_urdf
 from understudy.envs.parameters import NOMINAL, PARAMETERS
 from understudy.envs.tasks.scene import SceneObject
 from understudy.errors import InputError, unknown_name
@@ -285,6 +286,7 @@ class SimArm:
             self._body = pybullet.loadURDF(str(path), useFixedBase=True, physicsClientId=client)
         except pybullet.error as error:
             raise InputError(f"PyBullet cannot load the URDF {path}: {error}") from error
+        unload_frames(client, self._body, read_urdf(path))
         names = self._joint_indices()
         missing = [name for name in self._robot.joint_names if name not in names]
         if missing:

@@ -12,11 +12,20 @@ import pybullet
 
 from understudy.envs.arms.sim_dynamics import Dynamics
 from understudy.envs.arms.sim_scene import SPINNING_FRICTION
+from understudy.envs.arms.urdf import Urdf
 
 DAMPING = 0.04
 FINGER_FRICTION = 1.0
 NO_RATIO = 1e-9
 """PyBullet takes a ratio of 0 for one that was not given."""
+
+
+def unload_frames(client: int, body: int, urdf: Urdf) -> None:
+    """Take away what PyBullet makes up: it loads a link without <inertial>, as tool frames are, with a mass of 1 kg."""
+    for link in range(pybullet.getNumJoints(body, physicsClientId=client)):
+        name = pybullet.getJointInfo(body, link, physicsClientId=client)[12].decode()
+        if urdf.links[name].mass is None:
+            pybullet.changeDynamics(body, link, mass=0.0, localInertiaDiagonal=(0.0, 0.0, 0.0), physicsClientId=client)
 
 
 class SimPhysics:
@@ -73,7 +82,7 @@ class SimPhysics:
         self._brakes = [self._brake(joint, friction_nm) for joint in self._joints] if friction_nm > 0 else []
 
     def _brake(self, joint: int, friction_nm: float) -> int:
-        other = next(one for one in self._joints if one != joint)
+        other = next((one for one in self._joints if one != joint), joint)  # an only joint is geared to itself
         brake = pybullet.createConstraint(
             self._body,
             joint,

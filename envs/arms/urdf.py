@@ -12,10 +12,21 @@ from pathlib import Path
 from xml.etree.ElementTree import Element, TreeBuilder
 from xml.parsers import expat
 
-from understudy.errors import InputError
+from understudy.envs.arms.findings import Finding, RobotFault
 
 NO_INERTIA = (0.0,) * 6
 MOVABLE = ("revolute", "continuous", "prismatic", "planar", "floating")
+KINDS = (*MOVABLE, "fixed")
+NUMBERS = {
+    ("origin", "xyz"): 3,
+    ("origin", "rpy"): 3,
+    ("box", "size"): 3,
+    ("cylinder", "radius"): 1,
+    ("cylinder", "length"): 1,
+    ("sphere", "radius"): 1,
+    ("mesh", "scale"): 3,
+}
+"""(element, attribute) -> how many numbers it holds."""
 
 
 @dataclass(frozen=True)
@@ -30,6 +41,8 @@ class Link:
     """ixx, ixy, ixz, iyy, iyz, izz, kg m^2."""
     meshes: tuple[tuple[str, int], ...] = ()
     """File names as written, each with its line."""
+    shapeless: tuple[int, ...] = ()
+    """Lines of the <visual> and <collision> that have no shape."""
 
 
 @dataclass(frozen=True)
@@ -58,6 +71,8 @@ class Joint:
     mimic: Mimic | None
     axis: tuple[float, ...] = (1.0, 0.0, 0.0)
     """What it moves about or along, in its own frame."""
+    begins: int = 0
+    """The line of its first tag; `line` is that of its <limit> where it has one."""
 
     @property
     def moves(self) -> bool:
@@ -66,19 +81,32 @@ class Joint:
 
 
 @dataclass(frozen=True)
+class Numbers:
+    """An attribute that is to hold numbers, as it is written."""
+
+    element: str
+    attribute: str
+    text: str
+    line: int
+
+
+@dataclass(frozen=True)
 class Urdf:
-    """A robot's description."""
+    """A robot's description. Of links or joints of one name the last counts."""
 
     path: Path
     name: str
     links: dict[str, Link] = field(default_factory=dict)
     joints: dict[str, Joint] = field(default_factory=dict)
+    names: tuple[tuple[str, str, int], ...] = ()
+    """("link" or "joint", name, line) of every link and joint, in the file's order."""
+    numbers: tuple[Numbers, ...] = ()
 
     @property
-    def root(self) -> str | None:
-        """The link that nothing carries; None where there is none."""
+    def roots(self) -> list[str]:
+        """The links that nothing carries: one, where all is well."""
         carried = {joint.child for joint in self.joints.values()}
-        return next((name for name in self.links if name not in carried), None)
+        return [name for name in self.links if name not in carried]
 
     def carriers(self, link: str) -> list[Joint]:
         """The joints between a link and the root, the link's own first."""
@@ -109,23 +137,54 @@ def read_urdf(path: Path) -> Urdf:
     """Read a URDF.
 
     Raises:
-        InputError: the file is not readable as XML, or is no tree of links and joints.
+        RobotFault: the file is not readable as XML, is no URDF, or has links that hang on themselves.
     """
     try:
         root, lines = _parse(path.read_bytes())
     except (expat.ExpatError, OSError, ValueError, LookupError) as error:
-        raise InputError(f"URDF {path} is not readable as XML: {error}") from error
+        line = f":{error.lineno}" if isinstance(error, expat.ExpatError) else ""
+        raise _fault(f"{path}{line}", f"{path.name} is not readable as XML: {error}", "mend it there") from error
+    _require_urdf(path, root, lines)
     links = {link.name: link for link in (_link(element, lines) for element in root.findall("link"))}
     joints = {joint.name: joint for joint in (_joint(element, lines) for element in root.findall("joint"))}
-    urdf = Urdf(path, root.get("name", path.stem), links, joints)
-    parents = {joint.child: joint.parent for joint in joints.values()}
+    names = tuple((one.tag, one.get("name", ""), lines[one]) for one in root if one.tag in ("link", "joint"))
+    numbers = tuple(
+        Numbers(tag, attribute, element.get(attribute, ""), lines[element])
+        for part in root
+        if part.tag in ("link", "joint")
+        for tag, attribute in NUMBERS
+        for element in part.iter(tag)
+        if element.get(attribute) is not None
+    )
+    urdf = Urdf(path, root.get("name", path.stem), links, joints, names, numbers)
+    above = {joint.child: joint for joint in joints.values() if joint.child}
     for link in links:
         seen, here = {link}, link
-        while (here := parents.get(here, "")) and here not in seen:
+        while here in above and (here := above[here].parent) not in seen:
             seen.add(here)
-        if here:
-            raise InputError(f"URDF {path}: link {link!r} hangs on itself; joints must form a tree.")
+        if here in above:
+            raise _fault(
+                str(path), f"link {link!r} hangs on itself",
+                f"joints must form a tree: look at joint {above[link].name!r} at line {above[link].begins}",
+            )  # fmt: skip
     return urdf
+
+
+def _require_urdf(path: Path, root: Element, lines: dict[Element, int]) -> None:
+    """Refuse other formats of XML, and templates that URDFs are made from."""
+    macro = next((one for one in root.iter() if one.tag.startswith("xacro:")), None)
+    if macro is not None:
+        raise _fault(
+            f"{path}:{lines[macro]}", f"<{macro.tag}> belongs to xacro, from which URDFs are made",
+            f"make one: xacro {path.name} > {path.stem.split('.')[0]}.urdf, and name that",
+        )  # fmt: skip
+    if root.tag != "robot":
+        raise _fault(f"{path}:{lines[root]}", f"expected a URDF, <robot>, got <{root.tag}>", "convert it to URDF")
+
+
+def _fault(where: str, message: str, remedy: str) -> RobotFault:
+    finding = Finding("URDF", "error", where, message, remedy)
+    return RobotFault(f"{finding}.", [finding])
 
 
 def _parse(text: bytes) -> tuple[Element, dict[Element, int]]:
@@ -148,9 +207,11 @@ def _parse(text: bytes) -> tuple[Element, dict[Element, int]]:
 
 def _link(element: Element, lines: dict[Element, int]) -> Link:
     meshes = tuple((mesh.get("filename", ""), lines[mesh]) for mesh in _within(element, "mesh"))
+    parts = [*element.findall("visual"), *element.findall("collision")]
+    shapeless = tuple(lines[part] for part in parts if part.find("geometry/*") is None)
     inertial = element.find("inertial")
     if inertial is None:
-        return Link(element.get("name", ""), lines[element], None, meshes=meshes)
+        return Link(element.get("name", ""), lines[element], None, meshes=meshes, shapeless=shapeless)
     mass, inertia = inertial.find("mass"), inertial.find("inertia")
     moments = ("ixx", "ixy", "ixz", "iyy", "iyz", "izz")
     return Link(
@@ -159,6 +220,7 @@ def _link(element: Element, lines: dict[Element, int]) -> Link:
         _number(mass, "value", 0.0),
         tuple(_number(inertia, moment, 0.0) or 0.0 for moment in moments),
         meshes,
+        shapeless,
     )
 
 
@@ -182,6 +244,7 @@ def _joint(element: Element, lines: dict[Element, int]) -> Joint:
         _number(limit, "effort", None),
         follows,
         _axis(element.find("axis")),
+        lines[element],
     )
 
 

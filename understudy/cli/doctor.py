@@ -52,7 +52,8 @@ class Doctor:
     """Say what works on this machine, what is missing, and how to get it.
 
     Leaves with 0 when everything that is installed works (an extra that is not installed is no fault), and
-    with 1 when something is broken. With --robot, a robot's files are checked from end to end instead.
+    with 1 when something is broken. With --robot, a robot's files are checked from end to end instead: 1 when
+    something is wrong with them, also when they cannot be read, and 2 when there is no such robot.
 
     Example:
         understudy doctor

@@ -17,14 +17,20 @@ _MARKS = {"error": "!!", "warning": "? "}
 
 
 def report_robot(source: str, as_json: bool, write: Path | None = None) -> int:
-    """Print what was found of a robot; 0 when nothing is wrong with it, else 1.
+    """Print what was found of a robot; 0 when nothing is wrong with it, else 1: also where its files cannot be read.
 
     For a URDF a robot file to begin with is printed, or written to `write` and checked.
 
     Raises:
-        InputError: its file or its URDF cannot be read, or `write` is there already or is no place for a robot file.
+        InputError: there is no such robot, a file cannot be begun from its URDF, or `write` is there already or is no
+            place for a robot file.
     """
     if source.endswith(".urdf"):
+        if write is None and as_json:
+            raise InputError(
+                f"--json is for what is wrong with a robot's file, and from {source} one is begun: add --write "
+                "FILE.yaml, which is then checked, or leave --json out."
+            )
         if write is None:
             print(draft_robot(Path(source), Path.cwd()), end="")
             return 0
@@ -51,7 +57,7 @@ def _object(examination: Examination) -> dict[str, object]:
     return {
         "version": __version__,
         "ok": examination.healthy,
-        "robot": examination.robot.name,
+        "robot": examination.robot.name if examination.robot else None,
         "file": str(examination.path),
         "findings": [dataclasses.asdict(finding) for finding in examination.findings],
         "checked": list(examination.checked),
@@ -61,8 +67,10 @@ def _object(examination: Examination) -> dict[str, object]:
 
 def _lines(examination: Examination) -> str:
     robot = examination.robot
-    gripper = "a gripper" if robot.gripper else "no gripper"
-    lines = [f"{robot.name} ({examination.path}): {len(robot.joints)} joints, {gripper}, {robot.rate_hz:g} Hz"]
+    lines = [f"{examination.path}: cannot be read as a robot's file"]
+    if robot is not None:
+        gripper = "a gripper" if robot.gripper else "no gripper"
+        lines = [f"{robot.name} ({examination.path}): {len(robot.joints)} joints, {gripper}, {robot.rate_hz:g} Hz"]
     lines += [f"  checked: {what}" for what in examination.checked]
     lines += [f"  left out: {what}" for what in examination.left_out]
     lines += [f"  {_MARKS[finding.level]} {finding}" for finding in examination.findings]
