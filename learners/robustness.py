@@ -214,23 +214,29 @@ def draw_robustness(found: Robustness, path: Path) -> None:
         InputError: the picture may not be written there.
     """
     sweeps = sorted(found.sweeps, key=lambda sweep: (sweep.worst.rate, sweep.parameter))
-    rows = math.ceil(len(sweeps) / COLUMNS)
-    figure = new_figure(110 + 235 * rows, path)
-    axes = figure.subplots(rows, COLUMNS, squeeze=False, sharey=True).ravel()
-    for axis, sweep in zip(axes, sweeps, strict=False):
-        _draw_sweep(axis, sweep)
-    for axis in axes[len(sweeps) :]:
-        axis.set_axis_off()
+    rows = _rows(len(sweeps))
+    figure = new_figure(110 + 235 * len(rows), path)
+    grid = figure.add_gridspec(len(rows), 1, hspace=0.55)
+    left = iter(sweeps)
+    for row, count in zip(grid, rows, strict=True):
+        for index, cell in enumerate(row.subgridspec(1, count, wspace=0.08)):
+            axis = figure.add_subplot(cell)
+            _draw_sweep(axis, next(left))
+            axis.tick_params(labelleft=index == 0)
     episodes = sweeps[0].points[0].episodes if sweeps else 0
     head = f"{found.policy or 'policy'} at {found.task} on {found.robot}: success against each parameter alone"
     legend = f"{episodes} episodes a point, 95% intervals. Band: training range. Dashed: nominal. Square: below half."
     height_px = figure.get_size_inches()[1] * figure.dpi
     figure.text(0.012, 1 - 30 / height_px, head, fontsize=15, color=INK)
     figure.text(0.012, 1 - 54 / height_px, legend, fontsize=11, color=SOFT)
-    figure.subplots_adjust(
-        left=0.035, right=0.99, top=1 - 95 / height_px, bottom=35 / height_px, hspace=0.55, wspace=0.08
-    )
+    figure.subplots_adjust(left=0.035, right=0.99, top=1 - 95 / height_px, bottom=35 / height_px)
     save(figure, path)
+
+
+def _rows(panels: int) -> list[int]:
+    """How many panels stand in each row: no more than `COLUMNS`, and one more or less than in any other row."""
+    rows = math.ceil(panels / COLUMNS)
+    return [panels // rows + (row < panels % rows) for row in range(rows)]
 
 
 def _draw_sweep(axis: Any, sweep: Sweep) -> None:
@@ -258,6 +264,8 @@ def _draw_sweep(axis: Any, sweep: Sweep) -> None:
         axis.set_xticks([values[0], sweep.nominal, values[-1]])
         axis.set_xticks([], minor=True)
         axis.set_xticklabels([f"{value:.2g}" for value in (values[0], sweep.nominal, values[-1])])
+    else:
+        axis.locator_params(axis="x", nbins=4)  # more labels of small numbers run into each other
     axis.set_ylim(-0.04, 1.04)
     axis.set_yticks([0.0, 0.5, 1.0], ["0%", "50%", "100%"])
 

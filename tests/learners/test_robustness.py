@@ -9,12 +9,16 @@ from typing import Any
 import numpy as np
 import pytest
 from numpy.typing import NDArray
+from PIL import Image
 
 from understudy.envs.experts.expert import make_expert
 from understudy.envs.make import make_env
 from understudy.errors import InputError
 from understudy.learners.robustness import (
+    Point,
+    Robustness,
     RobustnessConfig,
+    Sweep,
     draw_robustness,
     episodes_of,
     measure_robustness,
@@ -74,6 +78,25 @@ def test_what_breaks_a_policy_is_found_and_drawn(ranges: Path, tmp_path: Path) -
     assert (tmp_path / "picture.png").stat().st_size > 10_000
     with pytest.raises(InputError, match="Pictures are written as"):
         draw_robustness(found, tmp_path / "picture.txt")
+
+
+@pytest.mark.parametrize("panels", [1, 3, 5, 11])
+def test_panels_fill_the_picture(panels: int, tmp_path: Path) -> None:
+    """Three left an empty quarter once."""
+    config = RobustnessConfig(values=3, episodes=4)
+    names = sorted(config.swept().distributions)[:panels]
+    points = (Point(0.5, 1, 4), Point(1.0, 4, 4), Point(2.0, 3, 4))
+    sweeps = tuple(Sweep(name, 1.0, False, None, points) for name in names)
+    draw_robustness(Robustness("clone", "lift", "panda", sweeps), tmp_path / "picture.png")
+    with Image.open(tmp_path / "picture.png") as picture:
+        drawn = np.asarray(picture.convert("L")) < 235
+    lower = drawn[80:]
+    for row in np.array_split(lower, -(-panels // 4)):
+        columns = np.flatnonzero(row.any(axis=0))
+        widest_gap = int(np.max(np.diff(columns)))
+        assert columns[0] < 60
+        assert columns[-1] > 0.97 * row.shape[1]
+        assert widest_gap < 80
 
 
 def test_one_parameter_can_be_asked_for(ranges: Path) -> None:
