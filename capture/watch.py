@@ -422,12 +422,13 @@ def require_topics(robot: RobotDescription, task: Task) -> None:
         given.add("gripper_position")
     for name in robot.ros.poses:
         given |= {f"{name}_position", f"{name}_quaternion"}
+    given |= {f"{name}_opening" for name in robot.ros.openings}
     given |= {f"image_{name}" for name in robot.ros.cameras}
     missing = [key for key in task.observation_keys if key not in given]
     if missing:
         raise InputError(
             f"Task {task.name!r} observes {', '.join(missing)}, and robot {robot.name!r} names no topic for it; add "
-            "it under ros: poses: or cameras: in the robot's file."
+            "it under ros: poses:, openings: or cameras: in the robot's file."
         )
 
 

@@ -42,7 +42,8 @@ class FakeArm:
     ) -> None:
         """Args:
         robot: joints, limits, gripper.
-        objects: name -> box; each gives `<name>_position` and `<name>_quaternion`, and can be gripped along y.
+        objects: name -> what it is; each gives `<name>_position` and `<name>_quaternion`, and can be gripped along y.
+            One that slides gives `<name>_opening` too, and only slides.
         clock: None for a `VirtualClock`.
         kinematics: of the robot, needed with objects; None to build it.
         """
@@ -61,6 +62,7 @@ class FakeArm:
             name: Pose(np.array([0.5, 0.1 * index, thing.shapes[0].half_extents[2]]))
             for index, (name, thing) in enumerate(self._things.items())
         }
+        self._openings: dict[str, float] = {}
         self._put(Start(robot.home, self._open))
 
     # -- the Arm interface
@@ -160,6 +162,8 @@ class FakeArm:
         self._began_ns = self._now_ns
         self._width = self._width_target = self._open if start.gripper_position is None else start.gripper_position
         self._objects = {**self._objects, **start.objects}
+        slides = [name for name, thing in self._things.items() if thing.slide is not None]
+        self._openings = {name: start.openings.get(name, 0.0) for name in slides}
         self._held: dict[str, Pose] = {}
         self._goals = {key: np.asarray(value, np.float64) for key, value in start.goals.items()}
 
@@ -191,7 +195,20 @@ class FakeArm:
         if self._kinematics is not None and self._held:
             tool = self._kinematics.tool_pose(self._position)
             for name, inside in self._held.items():
-                self._objects[name] = _compose(tool, inside)
+                self._carry(name, _compose(tool, inside))
+
+    def _carry(self, name: str, pose: Pose) -> None:
+        """Bring an object to where the tool takes it; one that slides goes along its axis, as far as it can."""
+        slide = self._things[name].slide
+        if slide is None:
+            self._objects[name] = pose
+            return
+        before = self._objects[name]
+        along = quaternion_to_matrix(before.quaternion) @ np.asarray(slide.axis)
+        wanted = self._openings[name] + float((pose.position - before.position) @ along)
+        opening = float(np.clip(wanted, 0.0, slide.travel_m))
+        self._objects[name] = Pose(before.position + (opening - self._openings[name]) * along, before.quaternion)
+        self._openings[name] = opening
 
     def _move_gripper(self, step_s: float) -> None:
         gripper = self._robot.gripper
@@ -208,9 +225,11 @@ class FakeArm:
         self._width = width
 
     def _let_go(self, width: float) -> None:
-        """Objects narrower than the opening fall onto the table, flat."""
+        """Objects narrower than the opening fall onto the table, flat; one that slides stays."""
         for name in [name for name in self._held if self._thickness(name) < width]:
             del self._held[name]
+            if name in self._openings:
+                continue
             place = self._objects[name].position
             self._objects[name] = Pose(np.array([*place[:2], self._things[name].shapes[0].half_extents[2]]))
 
@@ -241,6 +260,8 @@ class FakeArm:
         for name, pose in self._objects.items():
             values[f"{name}_position"] = pose.position
             values[f"{name}_quaternion"] = pose.quaternion
+        for name, opening in self._openings.items():
+            values[f"{name}_opening"] = np.array([opening])
         return {key: np.array(value, np.float64) for key, value in {**values, **self._goals}.items()}
 
 

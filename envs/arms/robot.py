@@ -147,6 +147,8 @@ class RosDescription(_Strict):
     """std_msgs/Float64MultiArray of finger joint positions, in the order of `gripper.joints`."""
     poses: dict[str, TopicDescription] = {}
     """`object` -> PoseStamped topic: becomes `object_position` and `object_quaternion`."""
+    openings: dict[str, TopicDescription] = {}
+    """`object` -> JointState topic with one joint, of what slides in it (m): becomes `object_opening`."""
     cameras: dict[str, CameraDescription] = {}
     reset_service: RosName | None = None
     """std_srvs/Trigger that brings arm and scene to the start of an episode, where there is one."""

@@ -1,4 +1,4 @@
-"""Everything a robot's file says can be sensed over ROS 2, as samples: joints, gripper, poses, cameras.
+"""Everything a robot's file says can be sensed over ROS 2, as samples: joints, gripper, poses, openings, cameras.
 
 Subscribes, checks and converts; keeping the samples is the owner's (`RosArm` the latest, `RosStreams` all of them).
 A message that cannot be used is refused as a whole or in part, counted, and said to the log.
@@ -111,6 +111,9 @@ class Sensors:
             create(PoseStamped, source.topic, partial(self._pose, name, source), sensors(depth))
             for key in (f"{name}_position", f"{name}_quaternion"):
                 self._sources[key] = (source, "geometry_msgs/msg/PoseStamped")
+        for name, source in ros.openings.items():
+            create(JointState, source.topic, partial(self._opening, name, source), sensors(depth))
+            self._sources[f"{name}_opening"] = (source, "sensor_msgs/msg/JointState")
         for name in ros.cameras if cameras is None else cameras:
             if name not in ros.cameras:
                 raise unknown_name("camera", name, ros.cameras)
@@ -167,6 +170,16 @@ class Sensors:
         stamp_ns = receipt.stamp_ns(time_ns(message.header.stamp))
         self._store(source.topic, Sample(f"{name}_position", stamp_ns, receipt.monotonic_ns, position))
         self._store(source.topic, Sample(f"{name}_quaternion", stamp_ns, receipt.monotonic_ns, quaternion))
+
+    def _opening(self, name: str, source: TopicDescription, message: JointState) -> None:
+        receipt = Receipt.now()
+        try:
+            opening = finite_array(message.position, 1, "opening")
+        except InputError as error:
+            self.refuser.refuse(source.topic, str(error))
+            return
+        stamp_ns = receipt.stamp_ns(time_ns(message.header.stamp))
+        self._store(source.topic, Sample(f"{name}_opening", stamp_ns, receipt.monotonic_ns, opening))
 
     def _image(self, name: str, camera: CameraDescription, message: Image) -> None:
         receipt = Receipt.now()

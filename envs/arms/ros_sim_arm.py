@@ -124,6 +124,9 @@ class SimDriver:
         names = [*task.objects, *(key.removesuffix("_position") for key in _goal_keys(task))]
         topics = {name: ros.poses[name].topic if name in ros.poses else f"/{name}_pose" for name in names}
         self._poses = {name: node.create_publisher(PoseStamped, topic, sensors(5)) for name, topic in topics.items()}
+        slides = [name for name, thing in task.objects.items() if thing.slide is not None]
+        topics = {name: ros.openings[name].topic if name in ros.openings else f"/{name}_opening" for name in slides}
+        self._openings = {name: node.create_publisher(JointState, topic, sensors(5)) for name, topic in topics.items()}
         self._images = None
         if self._camera is not None:
             self._images = node.create_publisher(Image, ros.cameras[self._camera.camera].topic, sensors(5))
@@ -205,6 +208,11 @@ class SimDriver:
             if f"{name}_position" in seen:
                 turn = seen.values.get(f"{name}_quaternion", np.array([0.0, 0.0, 0.0, 1.0]))
                 publisher.publish(_pose(seen[f"{name}_position"], turn, stamp_ns))
+        for name, told in self._openings.items():
+            message = JointState(name=[name], position=[float(seen[f"{name}_opening"][0])])
+            message.header.stamp = to_time(stamp_ns)
+            message.header.frame_id = FRAME
+            told.publish(message)
 
     def _publish_picture(self) -> None:
         if self._camera is None or self._images is None:

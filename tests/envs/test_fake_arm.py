@@ -13,7 +13,10 @@ from understudy.envs.arms.guard import Guard
 from understudy.envs.arms.kinematics import Kinematics
 from understudy.envs.arms.robot import load_robot
 from understudy.envs.arms.sim_arm import SimArm
+from understudy.envs.control import Control
+from understudy.envs.tasks.drawer import Drawer
 from understudy.envs.tasks.lift import Lift
+from understudy.envs.tasks.task import known_tasks, make_task
 from understudy.errors import InputError, StaleObservation
 
 PANDA, KUKA = load_robot("panda"), load_robot("kuka_iiwa")
@@ -113,6 +116,43 @@ def test_a_gripped_object_goes_with_the_tool_and_falls_when_let_go():
     arm.send(Command(PANDA.home))
     wait(arm, 1.0)
     assert arm.observe()["object_position"] == pytest.approx(fallen)
+
+
+@pytest.mark.parametrize("name", known_tasks())
+def test_everything_that_a_task_observes_is_there_as_the_start_says(name: str):
+    task = make_task(name)
+    start = task.start(PANDA, np.random.default_rng(2))
+    control = Control(FakeArm(PANDA, task.objects), task.action_space, task.observation_keys)
+    seen = control.reset(start).values
+    assert set(seen) == set(task.observation_keys)
+    told = start.numbers()
+    assert all(seen[key] == pytest.approx(told[key]) for key in seen if key in told)
+    assert {key for key in seen if key.startswith(("object", "goal"))} <= set(told)
+
+
+def test_a_gripped_drawer_opens_along_its_axis_as_far_as_it_can():
+    kinematics = Kinematics(PANDA)
+    handle = kinematics.tool_pose(PANDA.home).position
+    arm = FakeArm(PANDA, Drawer.objects, kinematics=kinematics)
+    arm.reset(Start(PANDA.home, 0.08, {"object": Pose(handle)}, {"object": 0.01}))
+    assert arm.observe()["object_opening"] == pytest.approx([0.01])
+    arm.send(Command(PANDA.home, 0.0))
+    wait(arm, 1.0)
+    seen = [arm.observe()]
+    for step in range(1, 9):  # the drawer opens towards the base: against x
+        arm.send(Command(PANDA.home + step * np.array([0.1, -0.15, 0.0, -0.1, 0.0, 0.0, 0.0])))
+        wait(arm, 0.5)
+        seen.append(arm.observe())
+    moved = np.array([one["object_position"] - handle for one in seen])
+    opened = np.array([float(one["object_opening"][0]) for one in seen]) - 0.01
+    assert moved[:, 0] == pytest.approx(-opened, abs=1e-12)
+    assert moved[:, 1:] == pytest.approx(0.0)
+    tool = kinematics.tool_pose(seen[1]["joint_position"]).position
+    assert opened[1] == pytest.approx(handle[0] - tool[0], abs=1e-9)
+    assert opened[-1] == pytest.approx(0.17)  # its end
+    arm.send(Command(seen[-1]["joint_position"], 0.08))
+    wait(arm, 1.0)
+    assert arm.observe()["object_position"] == pytest.approx(seen[-1]["object_position"])  # it hangs in its cabinet
 
 
 def test_fingers_that_close_beside_an_object_leave_it():

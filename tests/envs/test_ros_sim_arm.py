@@ -17,7 +17,7 @@ pytest.importorskip("rclpy")
 pytest.importorskip("pybullet")
 
 from builtin_interfaces.msg import Duration
-from envs_ros_support import PlainNode, SimArmProcess, own_domain, wait_until
+from envs_ros_support import LIMIT_S, PlainNode, SimArmProcess, own_domain, wait_until
 from geometry_msgs.msg import PoseStamped
 from rclpy.qos import DurabilityPolicy, QoSProfile, qos_profile_sensor_data
 from sensor_msgs.msg import Image, JointState
@@ -43,6 +43,7 @@ from understudy.envs.arms.ros_sim_arm import (
 from understudy.envs.arms.sim_arm import SimArm
 from understudy.envs.control import Control
 from understudy.envs.tasks.lift import Lift
+from understudy.envs.tasks.task import make_task
 from understudy.errors import ArmFault, InputError, StaleObservation
 
 pytestmark = pytest.mark.ros
@@ -250,6 +251,34 @@ def test_plain_rclpy_sees_and_drives_it(domain: int):
     assert code == 0
     assert "sim-arm stopped: 0 resets, 4 commands refused" in printed
     assert "not finite" in printed
+
+
+@pytest.mark.parametrize("name", ["stack", "insert", "drawer", "push"])
+def test_everything_that_a_task_observes_arrives(domain: int, name: str):
+    """So that a skill of each task can run; base, hole and opening were not read once."""
+    task, robot = make_task(name), load_robot("kuka_iiwa" if name == "push" else "panda")
+    simulated = SimArm(robot, task.objects, realtime=True)
+    start = task.start(robot, np.random.default_rng(3))
+    driver = SimDriver(simulated, task, lambda seed: start, SimDriverConfig())
+    stopped = threading.Event()
+    serving = threading.Thread(target=driver.run, args=(stopped.is_set,))
+    arm = RosArm(robot, cameras=())
+    try:
+        serving.start()
+        needed = tuple(key for key in task.observation_keys if not key.startswith("tool_"))
+        arm.wait_until_ready(needed, LIMIT_S)
+        seen = Control(arm, task.action_space, task.observation_keys, action_labels=task.action_labels).begin().values
+    finally:
+        stopped.set()
+        serving.join()
+        arm.close()
+        driver.close()
+        simulated.close()
+    assert set(seen) == set(task.observation_keys)
+    told = start.numbers()
+    for key in needed:
+        if key.startswith(("object", "goal")):
+            assert np.abs(seen[key]) == pytest.approx(np.abs(told[key]), abs=5e-3), key
 
 
 def _check_state(state: JointState) -> None:
