@@ -34,13 +34,18 @@ class RobotFault(InputError):
         self.findings = tuple(findings)
 
 
-def refuse(findings: Sequence[Finding], source: str | Path) -> None:
+def refuse(findings: Sequence[Finding], source: str | Path | None = None) -> None:
     """Raise for the first error among findings, if there is one.
+
+    Args:
+        findings: of a robot's files.
+        source: the robot's file, which doctor can list them all of; None where there is none yet.
 
     Raises:
         RobotFault: says where, what, what to do, and how many more there are.
     """
     errors = [finding for finding in findings if finding.level == "error"]
     if errors:
-        more = f" ({len(errors) - 1} more: understudy doctor --robot {source})" if len(errors) > 1 else ""
+        listed = "" if source is None else f": understudy doctor --robot {source}"
+        more = f" ({len(errors) - 1} more{listed})" if len(errors) > 1 else ""
         raise RobotFault(f"{errors[0]}.{more}", findings)

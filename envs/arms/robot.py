@@ -313,13 +313,16 @@ def read_robot(path: Path) -> RobotDescription:
     try:
         return RobotDescription.model_validate({**data, "folder": path.resolve().parent})
     except ValidationError as error:
-        refuse([_finding(problem, lines) for problem in problems(error, RobotDescription, OURS)], path)
+        found = problems(error, RobotDescription, OURS)
+        # a misspelt key is also missing: what was written is said first
+        found.sort(key=lambda problem: problem.missing)
+        refuse([_finding(problem, lines) for problem in found], path)
         raise
 
 
 def _finding(problem: Problem, lines: YamlLines) -> Finding:
     where = lines.at(*problem.at)
-    if problem.sentence.endswith(" is missing"):
+    if problem.missing:
         return Finding("keys", "error", where, "a key is left out", f"write it: {problem.sentence}")
     message, _, own = problem.sentence.partition("; ")
     return Finding("values", "error", where, message, own or problem.remedy or "mend it")

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import math
 import os
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 
+from understudy.envs.arms.findings import Finding, refuse
 from understudy.envs.arms.kinematics import Kinematics
 from understudy.envs.arms.robot import read_robot
 from understudy.envs.arms.urdf import Joint, Urdf, read_urdf
+from understudy.envs.arms.urdf_check import check_axes, check_names, check_numbers, check_tree
 from understudy.errors import InputError
 
 SAMPLES = 4000
@@ -25,12 +29,15 @@ def draft_robot(urdf_path: Path, folder: Path) -> str:
     The arm is the longest chain of joints that turn; what moves beyond it is taken for the gripper.
 
     Raises:
-        InputError: the URDF is missing or unreadable, or has no joints that turn and are limited.
+        InputError: the URDF is missing or unreadable, is no tree of links and joints, or has no joints that turn and
+            are limited.
     """
     if not urdf_path.is_file():
         raise InputError(f"URDF {urdf_path} does not exist.")
     urdf = read_urdf(urdf_path)
+    refuse([*check_names(urdf), *check_axes(urdf), *check_tree(urdf), *check_numbers(urdf)])
     arm = _longest_chain(urdf)
+    refuse(list(_unlimited(urdf, arm)))
     if not arm:
         raise InputError(
             f"URDF {urdf_path} has no joint that turns, is limited and is free; nothing can be an arm here."
@@ -52,6 +59,19 @@ def draft_robot(urdf_path: Path, folder: Path) -> str:
     low, high = _reach("\n".join([*lines, everywhere]), folder)
     lines.append(f"workspace: {{low: {low}, high: {high}}}  # (guess) where the tool comes to, above the base, m")
     return "\n".join(lines) + "\n"
+
+
+def _unlimited(urdf: Urdf, arm: list[Joint]) -> Iterator[Finding]:
+    """Joints whose limits cannot be those of a robot's file."""
+    for joint in arm:
+        limits = [limit for limit in (joint.lower, joint.upper, joint.velocity, joint.effort) if limit is not None]
+        empty = joint.lower is not None and joint.upper is not None and joint.lower >= joint.upper
+        if empty or not all(map(math.isfinite, limits)):
+            yield Finding(
+                "joint limits", "error", f"{urdf.path}:{joint.line}",
+                f"joint {joint.name!r}: its limits {limits} are not finite, or its range is empty",
+                "write finite numbers, lower below upper",
+            )  # fmt: skip
 
 
 def _longest_chain(urdf: Urdf) -> list[Joint]:

@@ -73,6 +73,8 @@ class Joint:
     """What it moves about or along, in its own frame."""
     begins: int = 0
     """The line of its first tag; `line` is that of its <limit> where it has one."""
+    axis_text: str = ""
+    """The axis as it is written."""
 
     @property
     def moves(self) -> bool:
@@ -176,7 +178,7 @@ def _require_urdf(path: Path, root: Element, lines: dict[Element, int]) -> None:
     if macro is not None:
         raise _fault(
             f"{path}:{lines[macro]}", f"<{macro.tag}> belongs to xacro, from which URDFs are made",
-            f"make one: xacro {path.name} > {path.stem.split('.')[0]}.urdf, and name that",
+            f"make one: xacro {path.name} > made.urdf, and name that",
         )  # fmt: skip
     if root.tag != "robot":
         raise _fault(f"{path}:{lines[root]}", f"expected a URDF, <robot>, got <{root.tag}>", "convert it to URDF")
@@ -225,7 +227,7 @@ def _link(element: Element, lines: dict[Element, int]) -> Link:
 
 
 def _joint(element: Element, lines: dict[Element, int]) -> Joint:
-    limit, mimic = element.find("limit"), element.find("mimic")
+    limit, mimic, axis = element.find("limit"), element.find("mimic"), element.find("axis")
     kind = element.get("type", "")
     bounds = (None, None) if limit is None else (_number(limit, "lower", 0.0), _number(limit, "upper", 0.0))
     follows = None
@@ -243,8 +245,9 @@ def _joint(element: Element, lines: dict[Element, int]) -> Joint:
         _number(limit, "velocity", None),
         _number(limit, "effort", None),
         follows,
-        _axis(element.find("axis")),
+        _axis(axis),
         lines[element],
+        "" if axis is None else axis.get("xyz", ""),
     )
 
 
@@ -253,7 +256,7 @@ def _axis(element: Element | None) -> tuple[float, ...]:
     if element is None:
         return (1.0, 0.0, 0.0)
     try:
-        return tuple(float(word) for word in element.get("xyz", "1 0 0").split())
+        return tuple(float(word) for word in element.get("xyz", "").split())
     except ValueError:
         return (math.nan,) * 3
 

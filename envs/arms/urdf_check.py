@@ -20,7 +20,7 @@ ROUNDING = 1e-6
 SMALLEST_INERTIA_KG_M2 = 1e-12
 TRIANGLE_SLACK = 0.01
 """Principal moments of a body satisfy a + b >= c; makers' rounded numbers break that by less than this share."""
-EXAMPLES = {1: "0.1", 3: "0 0 0.1"}
+EXAMPLES = {"xyz": "0 0 0.1", "rpy": "0 0 1.57", "size": "0.1 0.1 0.1", "scale": "0.001 0.001 0.001"}
 
 
 def check_urdf(urdf: Urdf) -> list[Finding]:
@@ -49,12 +49,12 @@ def check_names(urdf: Urdf) -> Iterator[Finding]:
                 else f"joint {joint.name!r} has no type"
             )
             yield Finding("names", "error", _at(urdf, joint), told, f"write one of {', '.join(KINDS)}")
-        if joint.mimic is not None and (joint.mimic.leader not in urdf.joints or joint.mimic.leader == joint.name):
-            others = [name for name in urdf.joints if name != joint.name]
-            problem = str(unknown_name("joint", joint.mimic.leader, others)).rstrip(".")
+        leader = joint.name if joint.mimic is None else joint.mimic.leader
+        if joint.mimic is not None and (leader == joint.name or leader not in urdf.joints):
+            problem = str(unknown_name("joint", leader, urdf.joints)).rstrip(".")
             yield Finding(
                 "mimic", "error", f"{urdf.path}:{joint.mimic.line}",
-                f"joint {joint.name!r} is to follow (mimic) what is no other joint here: {problem}",
+                f"joint {joint.name!r} is to follow (mimic) {'itself' if leader == joint.name else 'none: ' + problem}",
                 "name the joint that it follows, or take <mimic> out",
             )  # fmt: skip
 
@@ -102,10 +102,11 @@ def check_numbers(urdf: Urdf) -> Iterator[Finding]:
             values = []
         if len(values) != count or not all(map(math.isfinite, values)):
             expected = "a number" if count == 1 else f"{count} numbers with spaces between"
-            example = f'<{written.element} {written.attribute}="{EXAMPLES[count]}"/>'
+            example = EXAMPLES.get(written.attribute, "0.1")
             yield Finding(
-                "numbers", "error", where, f"{name}: expected {expected}, got {written.text!r}", f"write {example}"
-            )
+                "numbers", "error", where, f"{name}: expected {expected}, got {written.text!r}",
+                f'write <{written.element} {written.attribute}="{example}"/>',
+            )  # fmt: skip
         elif written.element in ("box", "cylinder", "sphere") and min(values) <= 0:
             yield Finding(
                 "numbers", "error", where, f"{name}: a size must be above zero, got {written.text!r}", "mend it"
@@ -117,9 +118,10 @@ def check_axes(urdf: Urdf) -> Iterator[Finding]:
     for joint in urdf.joints.values():
         length = math.hypot(*joint.axis) if len(joint.axis) == 3 else math.nan
         if joint.moves and not (math.isfinite(length) and length > ROUNDING):
+            got = repr(joint.axis_text) if joint.axis_text and not math.isfinite(length) else joint.axis
             yield Finding(
                 "joint axis", "error", f"{urdf.path}:{joint.line}",
-                f"joint {joint.name!r} has no axis: expected three numbers that are not all 0, got {joint.axis}",
+                f"joint {joint.name!r} has no axis: expected three numbers that are not all 0, got {got}",
                 'write <axis xyz="0 0 1"/> or whatever it moves about',
             )  # fmt: skip
 

@@ -43,6 +43,8 @@ class Problem:
     """Without a full stop."""
     remedy: str
     """Empty where the sentence says it."""
+    missing: bool = False
+    """Whether the field is not there."""
 
 
 def problems(error: ValidationError, model: type[BaseModel], ours: tuple[str, ...] = ()) -> list[Problem]:
@@ -71,7 +73,7 @@ def _problem(found: dict[str, Any], model: type[BaseModel], ours: tuple[str, ...
         sentence = str(unknown_name("key", str(at[-1]), known)).rstrip(".")
         return Problem(at, f"{above}: {sentence}" if above else sentence, "rename it, or take it out")
     if found["type"] == "missing":
-        return Problem(at, f"{where} is missing", "")
+        return Problem(at, f"{where} is missing", "", missing=True)
     if found["type"] == "value_error":  # a sentence of ours, with what came and what to do
         return Problem(at, f"{where}: {found['msg'].removeprefix('Value error, ')}", "")
     return Problem(at, f"{where}: {found['msg']} (got {found['input']!r:.80})", REMEDIES.get(found["type"], "mend it"))

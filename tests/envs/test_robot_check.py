@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import re
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from understudy.cli.doctor_robot import report_robot
+from understudy.cli.main import main
 from understudy.envs.arms import robot_examination
 from understudy.envs.arms.arm import Start
+from understudy.envs.arms.dynamics import Dynamics
 from understudy.envs.arms.kinematics import Kinematics
 from understudy.envs.arms.robot import known_robots, load_robot
 from understudy.envs.arms.robot_examination import examine_robot
@@ -201,6 +204,118 @@ REFUSED = {
         swapped(URDF, '<parent link="base"/>', '<parent link="hand"/>'), YAML,
         r"little\.urdf: link '\w+' hangs on itself; joints must form a tree",
     ),
+    "a link twice": (
+        swapped(URDF, '<link name="tool"/>', '<link name="tool"/>\n<link name="arm"/>'), YAML,
+        r"little\.urdf:20: link 'arm' is there already, at line 8; rename or remove one",
+    ),
+    "a joint twice": (
+        swapped(URDF, 'name="bend"', 'name="lift"'), YAML,
+        r"little\.urdf:9: joint 'lift' is there already, at line 6; rename or remove one",
+    ),
+    "a joint without a name": (
+        swapped(URDF, 'joint name="bend"', "joint"), YAML,
+        r'little\.urdf:9: a joint without a name; write <joint name="',
+    ),
+    "a kind that there is not": (
+        swapped(URDF, '"bend" type="revolute"', '"bend" type="hinge"'), YAML,
+        r"little\.urdf:9: joint 'bend' has the type 'hinge'; write one of revolute, continuous, prismatic",
+    ),
+    "a mimic of none": (
+        swapped(URDF, 'mimic joint="left"', 'mimic joint="lefft"'), YAML,
+        r"little\.urdf:16: joint 'right' is to follow \(mimic\) none: Unknown joint 'lefft': did you mean 'left'\?.*;",
+    ),
+    "a mimic of itself": (
+        swapped(URDF, 'mimic joint="left"', 'mimic joint="right"'), YAML,
+        r"little\.urdf:16: joint 'right' is to follow \(mimic\) itself; name the joint that it follows, or take",
+    ),
+    "an axis of two": (
+        swapped(URDF, '<axis xyz="0 1 0"/>', '<axis xyz="0 1"/>'), YAML,
+        r"little\.urdf:7: joint 'lift' has no axis: expected three numbers .* got '0 1'; write <axis xyz=\"0 0 1\"/>",
+    ),
+    "an axis of nothing": (
+        swapped(URDF, '<axis xyz="0 1 0"/>', "<axis/>"), YAML,
+        r"little\.urdf:7: joint 'lift' has no axis: .* got \(\);",
+    ),
+    "two roots": (
+        swapped(URDF, '<link name="tool"/>', '<link name="tool"/>\n<link name="alone"/>'), YAML,
+        r"little\.urdf:20: no joint carries link 'alone', nor 'base': there are two bodies; join them",
+    ),
+    "a parent that there is not": (
+        swapped(URDF, 'parent link="arm"', 'parent link="arn"'), YAML,
+        r"little\.urdf:9: joint 'bend', <parent>: Unknown link 'arn': did you mean 'arm'\?.*; write <parent link=",
+    ),
+    "no parent": (
+        swapped(URDF, '<parent link="arm"/>', ""), YAML,
+        r"little\.urdf:9: joint 'bend', <parent>: it is not there; write",
+    ),
+    "two parents": (
+        swapped(URDF, 'child link="right_pad"', 'child link="left_pad"'), YAML,
+        r"little\.urdf:15: joint 'right' carries link 'left_pad', which another joint carries already; a link hangs on",
+    ),
+    "a place of two": (
+        swapped(URDF, 'origin xyz="0 0 0.2"', 'origin xyz="0 0"'), YAML,
+        r"little\.urdf:6: <origin xyz>: expected 3 numbers with spaces between, got '0 0'; write <origin xyz=",
+    ),
+    "a turn of commas": (
+        swapped(URDF, 'origin xyz="0 0 0.2"', 'origin rpy="0,0,1"'), YAML,
+        r"little\.urdf:6: <origin rpy>: expected 3 numbers with spaces between, got '0,0,1'; write",
+    ),
+    "a size below zero": (
+        swapped(URDF, 'box size="0.04', 'box size="-0.04'), YAML,
+        r"little\.urdf:5: <box size>: a size must be above zero, got '-0\.04 0\.04 0\.16'",
+    ),
+    "another format": (
+        "<sdf version='1.6'/>", YAML, r"little\.urdf:1: expected a URDF, <robot>, got <sdf>; convert it to URDF",
+    ),
+    "a template": (
+        swapped(URDF, '<link name="base"/>', '<xacro:arm prefix="a"/>'), YAML,
+        r"little\.urdf:2: <xacro:arm> belongs to xacro, .*; make one: xacro little\.urdf > made\.urdf, and name that",
+    ),
+    "half a file": (
+        URDF[:900], YAML, r"little\.urdf:8: little\.urdf is not readable as XML: unclosed token.*; mend it",
+    ),
+    "a URDF that is not there": (
+        URDF, swapped(YAML, "urdf: little.urdf", "urdf: litle.urdf"),
+        r"little\.yaml:2: URDF 'litle\.urdf' was looked for at .*litle\.urdf and is not there; mend the path",
+    ),
+    "a key twice": (
+        URDF, swapped(YAML, "gripper:", "tool_frame: hand\ngripper:"),
+        r"little\.yaml:8: 'tool_frame' is there already, at line 3; keep one",
+    ),
+    "YAML with a tab": (
+        URDF, swapped(YAML, "  width", "\twidth"), r"little\.yaml:12: not readable as YAML: .*; indent with spaces",
+    ),
+    "a number below its range": (
+        URDF, swapped(YAML, "force: 20", "force: -20"),
+        r"little\.yaml:14: gripper\.force: Input should be greater than 0 \(got -20\); raise it",
+    ),
+    "a word for a number": (
+        URDF, YAML + "rate_hz: fast\n",
+        r"little\.yaml:16: rate_hz: Input should be a valid number.*'fast'\); write a number",
+    ),
+    "a number for a list": (
+        URDF, swapped(YAML, "right: [0.0, 0.03]", "right: 0.03"),
+        r"little\.yaml:11: gripper\.joints\.right: Input should be a valid tuple \(got 0\.03\); write a list",
+    ),
+    "too many numbers": (
+        URDF, swapped(YAML, "low: [0.05,", "low: [0.05, 0.1,"),
+        r"little\.yaml:15: workspace\.low: .*; write as many as",
+    ),
+    "home outside its limits": (
+        URDF, swapped(YAML, "home: 0.7", "home: 7"),
+        r"little\.yaml:6: joints\.1: joint 'lift': home 7\.0 rad lies outside its limits \[-2\.0, 2\.0\] rad; move it",
+    ),
+    "a missing number": (
+        URDF, swapped(YAML, "jerk: 100, ", ""),
+        r"little\.yaml:5: a key is left out; write it: joints\.0\.jerk is missing\.",
+    ),
+    "an unknown key": (
+        URDF, swapped(YAML, "speed: 0.1", "spede: 0.1"),
+        r"little\.yaml:13: gripper: Unknown key 'spede': did you mean 'speed'\?.*; rename it, or take it out",
+    ),
+    "a joint as a finger": (
+        URDF, swapped(YAML, "left: [", "bend: ["), r"little\.yaml:8: gripper: joints \['bend'\] are listed both as",
+    ),
     "entities": (
         '<!DOCTYPE robot [<!ENTITY a "b">]>' + URDF, YAML, r"little\.urdf is not readable as XML: it declares entities",
     ),
@@ -226,6 +341,79 @@ def test_the_first_error_says_how_many_more_there_are_and_doctor_lists_them(tmp_
     assert sum(line.startswith("  !! ") for line in lines) == 4
     assert lines[-1] == "4 to mend."
     assert any("left out: reach, meshes, simulation: mend these first" in line for line in lines)
+
+
+UNFIT = ("a link twice", "a mimic of none", "an axis of two", "two roots", "no parent", "a place of two", "a template")
+
+
+@pytest.mark.parametrize("case", UNFIT)
+def test_no_file_is_begun_from_a_urdf_that_is_none(case: str, tmp_path: Path):
+    urdf, text, sentence = REFUSED[case]
+    write(tmp_path, urdf, text)
+    with pytest.raises(InputError, match=sentence) as caught:
+        report_robot(str(tmp_path / "little.urdf"), as_json=False)
+    assert "--robot" not in str(caught.value)
+
+
+def test_no_file_is_begun_from_limits_that_are_none(tmp_path: Path):
+    write(tmp_path, swapped(URDF, 'lower="-2" upper="2"', 'lower="2" upper="-2"'))
+    with pytest.raises(
+        InputError, match=r"little\.urdf:4: joint 'turn': its limits \[2\.0, -2\.0, .* or its range is empty"
+    ):
+        report_robot(str(tmp_path / "little.urdf"), as_json=False)
+
+
+@pytest.mark.parametrize(
+    "case", ["half a file", "a key twice", "a missing number", "a URDF that is not there", "two roots"]
+)
+def test_what_cannot_be_read_is_a_finding_too(case: str, tmp_path: Path, capsys):
+    urdf, text, sentence = REFUSED[case]
+    file = write(tmp_path, urdf, text)
+    assert main(["doctor", "--robot", str(file), "--json"]) == 1
+    report = json.loads(capsys.readouterr().out)
+    assert (report["ok"], report["file"]) == (False, str(file))
+    assert report["left_out"] == ["reach, meshes, simulation: mend these first"]
+    assert report["robot"] == (None if case in ("a key twice", "a missing number") else "little")
+    told = " | ".join(f"{one['where']}: {one['message']}; {one['remedy']}." for one in report["findings"])
+    assert re.search(sentence, told)
+    assert main(["doctor", "--robot", str(file)]) == 1
+    printed = capsys.readouterr()
+    assert re.search(sentence.removesuffix(r"\."), printed.out)
+    assert printed.out.splitlines()[-1] == "1 to mend."
+    assert printed.err == ""
+
+
+def test_json_is_not_for_beginning_a_file(tmp_path: Path):
+    write(tmp_path)
+    with pytest.raises(InputError, match=r"--json is for what is wrong with a robot's file, .* add --write FILE\.yaml"):
+        report_robot(str(tmp_path / "little.urdf"), as_json=True)
+
+
+def test_a_robot_without_masses_is_not_simulated(tmp_path: Path):
+    robot = load_robot(write(tmp_path, URDF.replace(INERTIAL, "").replace(PAD, "")))
+    with pytest.raises(
+        InputError, match=r"little\.urdf: no link has a mass, and a simulation without masses means nothing"
+    ):
+        SimArm(robot)
+
+
+def test_a_part_without_a_shape_is_refused_by_the_simulated_arm(tmp_path: Path):
+    robot = load_robot(write(tmp_path, swapped(URDF, '<geometry><box size="0.04 0.04 0.16"/></geometry>', "")))
+    with pytest.raises(InputError, match=r"little\.urdf:5: link 'post' has a part without a shape; write <geometry>"):
+        SimArm(robot)
+
+
+def test_frames_without_inertia_weigh_nothing_in_simulation(tmp_path: Path):
+    """PyBullet takes a link without <inertial> for 1 kg: 2 N m more at the elbow of an arm of three links of 1 kg."""
+    robot = load_robot(write(tmp_path))
+    arm = SimArm(robot)
+    arm.reset(Start(robot.home))
+    arm.clock.sleep_until(arm.clock.now_ns() + 500_000_000)
+    effort = arm.observe()["joint_effort"]
+    arm.close()
+    still = np.zeros(3)
+    assert effort == pytest.approx(Dynamics(robot).torque(robot.home, still, still), abs=0.05)
+    assert np.abs(effort).max() > 3.0
 
 
 MESH = '<visual><geometry><mesh filename="{}"/></geometry></visual>'
