@@ -49,8 +49,8 @@ class ForeignEnv(gymnasium.Env[Observations, NDArray[np.float32]]):
     Observations: the entries of a Dict space as `other_<name>`, or the one array as `other_observation`; pictures as
     `image_<name>`. Actions: a Box is scaled to [-1, 1]; of n choices the one with the highest of n numbers is taken.
     `info["success"]` is the environment's own
-    `is_success` or `success`; where it tells neither, whether the episode's return has reached the id's reward
-    threshold; where there is none, False (`judged_by` says which).
+    `is_success` or `success`; where it tells neither, whether the episode has ended with a return of at least the id's
+    reward threshold; where there is none, False (`judged_by` says which).
     """
 
     def __init__(self, id: str, *, render_mode: str | None = None) -> None:
@@ -123,8 +123,9 @@ class ForeignEnv(gymnasium.Env[Observations, NDArray[np.float32]]):
         self._return += float(reward)
         said = [info[key] for key in SUCCESS_KEYS if key in info]
         self._told = bool(said)
-        reached = self.threshold is not None and self._return >= self.threshold
-        info = info | {"success": bool(said[0]) if said else reached}
+        # only at the end: where rewards are negative, the return starts above its threshold
+        reached = (terminated or truncated) and self.threshold is not None and self._return >= self.threshold
+        info = info | {"success": bool(said[0]) if said else bool(reached)}
         return self._seen(observation), float(reward), bool(terminated), bool(truncated), info
 
     def render(self) -> Any:

@@ -83,6 +83,33 @@ class Lazy:
         return np.zeros(self._size, np.float32)
 
 
+class _Costly(gymnasium.Env):
+    """Every step costs 1 until the end, after 5; tells nothing of success."""
+
+    observation_space = spaces.Box(-1, 1, (1,), np.float32)
+    action_space = spaces.Box(-1.0, 1.0, (1,), np.float32)
+
+    def __init__(self, render_mode=None):
+        self.render_mode = render_mode
+
+    def reset(self, *, seed=None, options=None):
+        super().reset(seed=seed)
+        return np.zeros(1, np.float32), {}
+
+    def step(self, action):
+        return np.zeros(1, np.float32), -1.0, False, False, {}
+
+
+@pytest.mark.parametrize(("threshold", "solved"), [(-4.0, False), (-5.0, True)])
+def test_a_return_is_judged_when_it_is_complete(threshold: float, solved: bool):
+    """Reacher-v4 (threshold -3.75) counted as solved from its first step on."""
+    gymnasium.register("tests/Costly-v0", _Costly, reward_threshold=threshold, max_episode_steps=5)
+    env = ForeignEnv("tests/Costly-v0")
+    env.reset(seed=0)
+    assert [env.step(np.zeros(1))[4]["success"] for _ in range(5)] == [False] * 4 + [solved]
+    gymnasium.registry.pop("tests/Costly-v0")
+
+
 class _Told(gymnasium.Env):
     """Says in `info` that it is solved; observes a dict."""
 
