@@ -1,8 +1,9 @@
 """The loop that somebody would write by hand for the same arm: PyBullet's own calls and nothing around them.
 
 It stands in the same scene as the environment it is compared with, and sends the motors the same set points at the same
-physics steps, so that its joints move the same way, which is checked. What it leaves out is what the environment is
-for: it neither works out joints from an action nor limits what is sent.
+physics steps, so that its joints move the same way, which is checked. PyBullet's solver is as PyBullet sets it, unless
+asked for otherwise. What it leaves out is what the environment is for: it limits nothing, and given set points it does
+not work out joints from an action either.
 """
 
 from __future__ import annotations
@@ -20,18 +21,22 @@ from understudy.envs.arms.sim_arm import SimArm
 from understudy.envs.arms.sim_motors import PHYSICS_HZ
 
 Array = NDArray[Any]
+PYBULLETS_RESIDUAL = 1e-7
+"""Where PyBullet's contact solver stops unless it is told otherwise."""
 
 
 class HandLoop:
     """Plays commands on an arm of its own, as PyBullet's examples do."""
 
-    def __init__(self, env: ArmEnv) -> None:
+    def __init__(self, env: ArmEnv, *, solver_residual: float = PYBULLETS_RESIDUAL) -> None:
         """Args:
         env: what it is compared with: same robot, same objects.
+        solver_residual: where its contact solver stops.
         """
         robot, task = env.control.robot, env.task
         self._arm = SimArm(robot, task.objects)
         self._client, self._body = self._arm._client, self._arm._body
+        pybullet.setPhysicsEngineParameter(solverResidualThreshold=solver_residual, physicsClientId=self._client)
         self._joints, self._fingers = self._arm._joints, self._arm._fingers
         names = {
             pybullet.getJointInfo(self._body, index, physicsClientId=self._client)[12].decode(): index
@@ -39,7 +44,7 @@ class HandLoop:
         }
         self._tool = names[robot.tool_frame]
         self._objects = [self._arm.scene.body(name) for name in task.objects]
-        self._gains = list(self._arm.motors._gains)
+        self._gains = self._arm.motors._gains[: len(self._joints)]
         self._ones = [1.0] * len(self._joints)
         self._forces = robot.joint_array("effort").tolist()
         gripper = robot.require_gripper()

@@ -37,6 +37,7 @@ class Assembler:
         default_max_age_s: for keys not in `max_age_s`.
         """
         self.keys = keys
+        self._numeric = tuple(key for key in keys if not is_image(key))
         self.max_age_s = {key: max_age_s.get(key, default_max_age_s) for key in keys}
 
     @np.errstate(over="ignore")  # what is too large becomes infinite, and is refused
@@ -57,13 +58,12 @@ class Assembler:
                     f"{key!r} is {age:.3f} s old at the tick; at most {self.max_age_s[key]:.3f} s is allowed. "
                     "Its source has stopped or is slow."
                 )
-            value = np.asarray(values[key])
-            if not is_image(key):
-                value = value.astype(np.float32)
-                if not np.isfinite(value).all():
-                    raise StaleObservation(f"{key!r} has a value that is not finite: {value.tolist()}.")
-            taken[key] = value
+            taken[key] = np.asarray(values[key]) if is_image(key) else np.array(values[key], np.float32)
             ages[key] = age
+        numbers = [taken[key] for key in self._numeric]
+        if numbers and not np.isfinite(np.concatenate(numbers, axis=None)).all():
+            key = next(key for key in self._numeric if not np.isfinite(taken[key]).all())
+            raise StaleObservation(f"{key!r} has a value that is not finite: {taken[key].tolist()}.")
         return Aligned(tick_ns, taken, ages)
 
 

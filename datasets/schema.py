@@ -6,6 +6,7 @@ This module owns names, units and bounds. It knows nothing of files, robots or s
 from __future__ import annotations
 
 import dataclasses
+import functools
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -102,14 +103,18 @@ class ActionSpec:
         """How many numbers an action has."""
         return len(self.labels)
 
+    @functools.cached_property
+    def _ends(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        return np.asarray(self.low, np.float64), np.asarray(self.high, np.float64)
+
     def normalise(self, action: NDArray[np.floating[Any]]) -> NDArray[np.float32]:
         """Map actions (..., A) in units to [-1, 1], clipping what lies outside the bounds."""
-        low, high = np.asarray(self.low), np.asarray(self.high)
+        low, high = self._ends
         return np.asarray(np.clip(2.0 * (action - low) / (high - low) - 1.0, -1.0, 1.0), np.float32)
 
     def denormalise(self, action: NDArray[np.floating[Any]]) -> NDArray[np.float64]:
         """Map actions (..., A) in [-1, 1] to units, clipping what lies outside."""
-        low, high = np.asarray(self.low), np.asarray(self.high)
+        low, high = self._ends
         inside = np.minimum(np.maximum(np.asarray(action, np.float64), -1.0), 1.0)
         return np.asarray(np.minimum(low + (inside + 1.0) * 0.5 * (high - low), high))  # rounding may pass the bound
 

@@ -62,6 +62,7 @@ class Control:
         self.ticker = Ticker(arm.clock, self.robot.period_s)
         self._sent = Command(self.robot.home)
         self._raw = Observation({}, {})
+        self._state: Command | None = None
 
     def reset(self, start: Start) -> Aligned:
         """Bring the arm to `start` and begin an episode there."""
@@ -81,13 +82,15 @@ class Control:
         Raises:
             StaleObservation: something needed is missing, too old, or not finite.
         """
-        self._raw = self.with_tool_pose(self.arm.observe())
+        self._raw, self._state = self.with_tool_pose(self.arm.observe()), None
         return self.assembler.assemble(self._raw.values, self._raw.stamps_ns, tick_ns)
 
     def state(self) -> Command:
         """Where the arm was at the last observation, written as a command."""
-        gripper = float(self._raw["gripper_position"][0]) if "gripper_position" in self._raw else None
-        return Command(np.asarray(self._raw["joint_position"], np.float64), gripper)
+        if self._state is None:
+            gripper = float(self._raw["gripper_position"][0]) if "gripper_position" in self._raw else None
+            self._state = Command(np.asarray(self._raw["joint_position"], np.float64), gripper)
+        return self._state
 
     def apply(self, action: Vector) -> tuple[Vector, Command]:
         """Decode `action` (A,) in units, send it, and return (what was sent as an action (A,), the sent command).
@@ -100,8 +103,7 @@ class Control:
             raise InputError(
                 f"Action for {spec.name!r} has shape {np.shape(action)}; expected ({spec.size},): {list(spec.labels)}."
             )
-        measured = np.asarray(self._raw["joint_position"], np.float64)
-        command = self.actions.decode(action, self._sent, measured)
+        command = self.actions.decode(action, self._sent, self.state().joint_position)
         before, self._sent = self._sent, self.arm.send(command)
         return self.actions.encode(before, self._sent), self._sent
 
@@ -124,7 +126,7 @@ class Control:
         """Go back to a moment that `save` returned."""
         arm: Any = self.arm
         arm.restore(state.arm)
-        self._sent, self._raw = state.sent, state.raw
+        self._sent, self._raw, self._state = state.sent, state.raw, None
         self.ticker = Ticker(arm.clock, self.robot.period_s)
         self.ticker.next_ns = state.next_ns
 
@@ -132,7 +134,7 @@ class Control:
         """`raw` with `tool_position` and `tool_quaternion` computed from the joints; the one place that does."""
         if "joint_position" not in raw:
             return raw
-        pose = self.kinematics.tool_pose(np.asarray(raw["joint_position"], np.float64))
+        pose = self.kinematics.tool_pose(raw["joint_position"])
         stamp = raw.stamps_ns["joint_position"]
         return Observation(
             {**raw.values, "tool_position": pose.position, "tool_quaternion": pose.quaternion},

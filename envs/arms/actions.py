@@ -10,6 +10,8 @@ deploying, and it has no memory.
 from __future__ import annotations
 
 import dataclasses
+import math
+from collections.abc import Sequence
 from typing import Protocol
 
 import numpy as np
@@ -19,7 +21,7 @@ from understudy.datasets.schema import ActionSpec
 from understudy.envs.arms.arm import Command, Pose
 from understudy.envs.arms.kinematics import Kinematics
 from understudy.envs.arms.robot import RobotDescription
-from understudy.envs.arms.rotations import quaternion_multiply, quaternion_to_rotvec, rotvec_to_quaternion
+from understudy.envs.arms.rotations import turn_between, turned
 from understudy.errors import unknown_name
 
 Vector = NDArray[np.float64]
@@ -29,8 +31,10 @@ MAX_TOOL_STEP_RAD = 0.15
 MAX_JOINT_STEP_RAD = 0.1
 LEASH_M = 0.08
 LEASH_RAD = 0.4
-_CONJUGATE = np.array([-1.0, -1.0, -1.0, 1.0])
-"""Times a unit quaternion: its inverse."""
+BENT = 1.1
+"""Joints slowed by more than this share would bend the tool's way, which is solved for a shorter step instead."""
+_LEASH_COSINE = math.cos(LEASH_RAD / 2.0)
+"""Of unit quaternions nearer to each other than the leash."""
 _TWIST_LABELS = ("x", "y", "z", "roll", "pitch", "yaw")
 
 
@@ -64,12 +68,12 @@ class _Gripper:
             return action, None
         return action[:-1], max(0.0, min(self.width, float(action[-1])))
 
-    def join(self, action: Vector, before: Command, after: Command) -> Vector:
+    def join(self, action: Sequence[float] | Vector, before: Command, after: Command) -> Vector:
         """The action with the width of `after`; a command without one leaves the gripper as `before` had it."""
         if self.width is None:
-            return action
+            return np.array(action)
         width = before.gripper_position if after.gripper_position is None else after.gripper_position
-        return np.concatenate([action, [self.width if width is None else width]])
+        return np.array([*action, self.width if width is None else width])
 
 
 class ToolDelta:
@@ -93,40 +97,41 @@ class ToolDelta:
     def decode(self, action: Vector, sent: Command, measured: Vector) -> Command:
         """See `ActionSpace`."""
         twist, gripper = self._gripper.split(np.minimum(np.maximum(action, self._low), self._high))
-        step = self._solved(twist, sent.joint_position, measured)
-        too_fast = self._too_fast(step)
-        if too_fast > 1.0:  # solved once more: part of the joints' way would not be part of the tool's
-            step = self._solved(twist / too_fast, sent.joint_position, measured)
-            step = step / max(1.0, self._too_fast(step))
+        first = self._kinematics.step(sent.joint_position, twist)
+        slower = 1.0 / max(1.0, self._too_fast(first))
+        step = self._solved(slower * twist, slower * first, sent.joint_position, measured)
+        if (too_fast := self._too_fast(step)) > BENT:
+            step = self._solved(slower / too_fast * twist, step / too_fast, sent.joint_position, measured)
+            too_fast = self._too_fast(step)
+        step = step / max(1.0, too_fast)
         return Command(sent.joint_position + step, gripper, step / self._period_s)
 
-    def _solved(self, twist: Vector, sent: Vector, measured: Vector) -> Vector:
-        """The step (J,) from the set point that turns and moves the tool by `twist` (6,), on the leash."""
+    def _solved(self, twist: Vector, near: Vector, sent: Vector, measured: Vector) -> Vector:
+        """The step (J,) from the set point that moves the tool by `twist` (6,), on the leash; near `near` (J,)."""
         here, now = self._kinematics.tool_pose(sent), self._kinematics.tool_pose(measured)
         lead = here.position + twist[:3] - now.position
-        position = now.position + lead * min(1.0, LEASH_M / max(float(np.linalg.norm(lead)), 1e-9))
-        quaternion = quaternion_multiply(rotvec_to_quaternion(twist[3:]), here.quaternion)
-        goal = Pose(position, _leash_rotation(quaternion, now.quaternion))
-        return self._kinematics.solve(goal, sent) - sent
+        length = math.sqrt(float(lead @ lead))
+        position = now.position + (lead if length <= LEASH_M else lead * (LEASH_M / length))
+        goal = Pose(position, _leash_rotation(turned(here.quaternion, twist[3:]), now.quaternion))
+        return self._kinematics.solve(goal, sent + near) - sent
 
     def _too_fast(self, step: Vector) -> float:
         """How many times faster than it can the fastest joint would have to be."""
-        return float(np.max(np.abs(step) / self._max_step))
+        return float(np.abs(step / self._max_step).max())
 
     def encode(self, before: Command, after: Command) -> Vector:
         """See `ActionSpace`."""
         old = self._kinematics.tool_pose(before.joint_position)
         new = self._kinematics.tool_pose(after.joint_position)
-        turn = quaternion_to_rotvec(quaternion_multiply(new.quaternion, old.quaternion * _CONJUGATE))
-        return self._gripper.join(np.concatenate([new.position - old.position, turn]), before, after)
+        moved = (new.position - old.position).tolist()
+        return self._gripper.join([*moved, *turn_between(old.quaternion, new.quaternion)], before, after)
 
 
 def _leash_rotation(quaternion: Vector, measured: Vector) -> Vector:
-    lead = quaternion_to_rotvec(quaternion_multiply(quaternion, measured * _CONJUGATE))
-    angle = float(np.linalg.norm(lead))
-    if angle <= LEASH_RAD:
+    if abs(float(quaternion @ measured)) >= _LEASH_COSINE:
         return quaternion
-    return quaternion_multiply(rotvec_to_quaternion(lead * (LEASH_RAD / angle)), measured)
+    lead = np.array(turn_between(measured, quaternion))
+    return turned(measured, lead * (LEASH_RAD / float(np.linalg.norm(lead))))
 
 
 class JointDelta:

@@ -13,7 +13,9 @@ state was accepted, and kept. So the arm can always stop (the viability argument
 
 from __future__ import annotations
 
+import math
 from collections import Counter
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -114,19 +116,18 @@ class Guard:
         velocity = command.joint_velocity
         if velocity is not None:
             velocity = self._joint_numbers(velocity, "velocities")
-        if not all(
-            np.all(np.isfinite(part)) for part in (asked, velocity, command.gripper_position) if part is not None
-        ):
+        width = command.gripper_position
+        if not (_finite(asked) and (velocity is None or _finite(velocity)) and (width is None or math.isfinite(width))):
             self.counts["not_finite"] += 1
             return self._brake()
         if not self._begun:
             self._begin(asked)
         target = np.minimum(np.maximum(asked, self._lower), self._upper)
-        if np.any(np.abs(target - asked) > CHANGED_RAD):
+        if np.abs(target - asked).max() > CHANGED_RAD:
             self.counts["joint_position"] += 1
         before = self._motion.position
         self._advance(self._wanted_speed(velocity, asked, target), target)
-        return self._send(before, command.gripper_position)
+        return self._send(before, width)
 
     def hold(self) -> None:
         """Brake within the limits, then stay; call once a period until the arm rests, and as long after as you like."""
@@ -229,7 +230,7 @@ class Guard:
                 break
         if passed is not None:
             self._motion.brake()
-        elif np.any(np.abs(self._motion.position - target) > CHANGED_RAD):
+        elif np.abs(self._motion.position - target).max() > CHANGED_RAD:
             passed = "motion" if share == 1.0 else "effort"
         if passed is not None:
             self.counts[passed] += 1
@@ -244,24 +245,27 @@ class Guard:
         allowed = max(self._outside(self._motion.position), SKIN_M / 2) + 1e-9
         if any(self._outside(state.position) > allowed for state in reversed(plan.states)):
             return "workspace"
-        if self.limits_effort and (np.abs(self._torques(plan)) > self._effort).any():
+        if self.limits_effort and any((np.abs(torque) > self._effort).any() for torque in self._torques(plan)):
             return "effort"
         return None
 
-    def _torques(self, plan: MotionPlan) -> Vector:
-        """(K, J) N m at the set points from the present one to the end of the stop, from their differences."""
+    def _torques(self, plan: MotionPlan) -> Iterator[Vector]:
+        """(J,) N m at each set point from the present one to the end of the stop, from their differences."""
         way = [self._motion.before, self._motion.position, *(state.position for state in plan.states)]
         path, rate_hz = np.array([*way, way[-1], way[-1]]), self._robot.rate_hz
         velocity = (path[2:] - path[:-2]) * (0.5 * rate_hz)
         acceleration = (path[2:] - 2.0 * path[1:-1] + path[:-2]) * rate_hz**2
-        return np.array([self._dynamics.torque(*at) for at in zip(path[1:-1], velocity, acceleration, strict=True)])
+        return map(self._dynamics.torque, path[1:-1], velocity, acceleration)
 
     def _outside(self, joints: Vector) -> float:
         """How far the tool is outside the workspace box, m; 0 inside."""
-        tool = self._kinematics.tool_position(joints).tolist()
-        return float(
-            max(0.0, *(max(low - x, x - high) for low, x, high in zip(self._low, tool, self._high, strict=True)))
-        )
+        x, y, z = self._kinematics.tool_position(joints).tolist()
+        (low_x, low_y, low_z), (high_x, high_y, high_z) = self._low, self._high
+        return float(max(0.0, low_x - x, x - high_x, low_y - y, y - high_y, low_z - z, z - high_z))
+
+
+def _finite(values: Vector) -> bool:
+    return all(map(math.isfinite, values.tolist()))
 
 
 @dataclass(frozen=True)

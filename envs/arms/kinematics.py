@@ -5,6 +5,9 @@ Poses are in the robot's base frame (the URDF's root link). Quaternions are xyzw
 
 from __future__ import annotations
 
+import math
+import operator
+
 import eigenpy
 import numpy as np
 import pinocchio as pin
@@ -23,6 +26,7 @@ FULL_POSE_JOINTS = 6
 """An arm with fewer joints cannot choose how its tool is turned; it is solved for the position alone."""
 
 KEPT_POSES = 8
+_EYES = {rows: np.eye(rows) for rows in (3, 6)}
 
 
 class Kinematics:
@@ -45,9 +49,9 @@ class Kinematics:
         """Pinocchio's numbers are the robot's, in the same order."""
         self._poses: dict[bytes, Pose] = {}
         self._range = robot.joint_array("lower"), robot.joint_array("upper")
-        self._bounds = list(zip(*(end.tolist() for end in self._range), strict=True))
-        self._held = slice(0, 6 if len(joints) >= FULL_POSE_JOINTS else 3)
-        """The rows of a pose error that joints are solved for."""
+        self._lows, self._highs = (end.tolist() for end in self._range)
+        self._rows = 6 if len(joints) >= FULL_POSE_JOINTS else 3
+        """Numbers of a twist that joints are solved for."""
 
     def tool_pose(self, joint_position: Vector) -> Pose:
         """Pose of the tool frame for joints (J,) in rad; its arrays are read-only.
@@ -91,37 +95,54 @@ class Kinematics:
         for the Guard to see.
         """
         goal = pin.SE3(pin.Quaternion(pose.quaternion), np.asarray(pose.position, np.float64))
+        target, turned = goal.translation, goal.rotation
         joints = np.array(seed, np.float64)
-        error = _pose_error(self._placement(joints), goal)[self._held]
-        if not np.isfinite(error).all():
+        error = self._error(joints, target, turned)
+        square = float(error @ error)
+        if not math.isfinite(square):
             return np.full_like(joints, np.nan)
-        extra = 1.0
+        (lower, upper), extra = self._range, 1.0
         for _ in range(iterations):
-            square = float(error @ error)
             if square < tolerance**2 or extra > MOST_EXTRA_DAMPING:
                 break
-            step = self._step(joints, error, extra * (MIN_DAMPING + 0.5 * square))
-            candidate = np.minimum(np.maximum(joints + step, self._range[0]), self._range[1])
-            left = _pose_error(self._placement(candidate), goal)[self._held]
-            if float(left @ left) < square:
-                joints, error, extra = candidate, left, max(1.0, extra / 10.0)
+            step = self.step(joints, error, extra * (MIN_DAMPING + 0.5 * square))
+            candidate = np.minimum(np.maximum(joints + step, lower), upper)
+            error_left = self._error(candidate, target, turned)
+            left = float(error_left @ error_left)
+            if left < square:
+                joints, error, square, extra = candidate, error_left, left, max(1.0, extra / 10.0)
             else:
                 extra *= 10.0
         return joints
 
-    def _step(self, joints: Vector, error: Vector, damping: float) -> Vector:
-        """The damped step, without the joints that it would push past the limits they are at."""
-        jacobian = self.jacobian(joints)[self._held]
+    def step(self, joints: Vector, twist: Vector, damping: float = MIN_DAMPING) -> Vector:
+        """The smallest change of joints (J,), to first order, that moves and turns the tool by `twist` (6,), m and rad.
+
+        Joints that it would push past the limits they are at do not take part.
+        """
+        jacobian, twist = self.jacobian(joints)[: self._rows], twist[: self._rows]
+        if all(map(operator.lt, self._lows, numbers := joints.tolist())) and all(
+            map(operator.lt, numbers, self._highs)
+        ):
+            return _damped_step(jacobian, twist, damping)  # most often: no joint is at a limit
         lower, upper = self._range
-        bounded = zip(self._bounds, joints.tolist(), strict=True)
-        if all(low < joint < high for (low, high), joint in bounded):  # most often: no joint is at a limit
-            return _damped_step(jacobian, error, damping)
         while True:
-            step = _damped_step(jacobian, error, damping)
+            step = _damped_step(jacobian, twist, damping)
             blocked = ((joints <= lower) & (step < 0)) | ((joints >= upper) & (step > 0))
-            if not np.any(blocked):
+            if not blocked.any():
                 return step
             jacobian = np.where(blocked, 0.0, jacobian)
+
+    def _error(self, joints: Vector, target: Vector, turned: Vector) -> Vector:
+        """Translation and rotation vector, in base axes, that bring the tool to `target` (3,), `turned` (3, 3).
+
+        (6,); (3,) without the rotation for an arm of few joints.
+        """
+        here = self._placement(joints)
+        away = target - here.translation
+        if self._rows == 3:
+            return np.asarray(away)
+        return np.concatenate((away, pin.log3(turned.dot(here.rotation.T))))
 
     def _placement(self, joint_position: Vector) -> pin.SE3:
         pin.forwardKinematics(self._model, self._data, self._to_model(joint_position))
@@ -153,16 +174,8 @@ def reduced_model(robot: RobotDescription) -> pin.Model:
     return pin.buildReducedModel(full, locked, pin.neutral(full))
 
 
-def _pose_error(current: pin.SE3, goal: pin.SE3) -> Vector:
-    """(6,) translation and rotation vector that bring `current` to `goal`, in base axes."""
-    error = np.empty(6)
-    error[:3] = goal.translation - current.translation
-    error[3:] = pin.log3((goal * current.inverse()).rotation)
-    return error
-
-
 def _damped_step(jacobian: Vector, error: Vector, damping: float) -> Vector:
     """dq = J^T (J J^T + w I)^-1 e. What is inverted is symmetric and positive: Cholesky."""
-    gram = jacobian @ jacobian.T
-    gram.flat[:: len(error) + 1] += damping
-    return np.asarray(jacobian.T @ eigenpy.LLT(gram).solve(error))
+    gram = jacobian.dot(jacobian.T)
+    gram += damping * _EYES[len(error)]
+    return np.asarray(eigenpy.LLT(gram).solve(error).dot(jacobian))

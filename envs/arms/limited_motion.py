@@ -46,7 +46,7 @@ class MotionPlan(NamedTuple):
         """Whether the joints stay between their limits (J,), rad."""
         return all(
             low - ROUNDING_RAD <= one.min and one.max <= high + ROUNDING_RAD
-            for low, one, high in zip(lower, self.extremes, upper, strict=True)
+            for low, one, high in zip(lower.tolist(), self.extremes, upper.tolist(), strict=True)
         )
 
 
@@ -65,7 +65,8 @@ class LimitedMotion:
             share: [(share * robot.joint_array(field)).tolist() for field in ("acceleration", "jerk")]
             for share in (1.0, GENTLE)
         }
-        self._input.target_acceleration = [0.0] * size
+        self._still = [0.0] * size
+        self._input.target_acceleration = self._still
         self.set(robot.home)
 
     @property
@@ -111,15 +112,14 @@ class LimitedMotion:
         if velocity is None:
             self._input.control_interface = ruckig.ControlInterface.Position
             self._input.target_position = target.tolist()
-            velocity = np.zeros_like(target)
         else:
             self._input.control_interface = ruckig.ControlInterface.Velocity
-        if not self._calculate(self.state, velocity):
+        if not self._calculate(self.state, self._still if velocity is None else velocity.tolist()):
             return None
         following = self._at(self._period_s)
         self._input.max_acceleration, self._input.max_jerk = self._limits[1.0]
         self._input.control_interface = ruckig.ControlInterface.Velocity
-        if not self._calculate(following, np.zeros_like(target)):
+        if not self._calculate(following, self._still):
             return None
         periods = math.ceil(self._trajectory.duration / self._period_s)
         stop = (self._at(self._period_s * (index + 1)) for index in range(periods))
@@ -132,8 +132,8 @@ class LimitedMotion:
         peak = np.abs(velocity) + acceleration**2 / (2.0 * jerk)  # when the acceleration fades at once
         return bool(np.all(np.abs(acceleration) <= most) and np.all(peak <= self._speed))
 
-    def _calculate(self, state: MotionState, velocity: Vector) -> bool:
-        self._input.target_velocity = velocity.tolist()
+    def _calculate(self, state: MotionState, velocity: list[float]) -> bool:
+        self._input.target_velocity = velocity
         self._input.current_position = state.position.tolist()
         self._input.current_velocity = state.velocity.tolist()
         self._input.current_acceleration = state.acceleration.tolist()
@@ -147,7 +147,9 @@ class LimitedMotion:
         return False
 
     def _at(self, time_s: float) -> MotionState:
-        state = np.array(self._trajectory.at_time(time_s))
-        rates = state[1:]
-        rates[np.abs(rates) < _STILL] = 0.0
-        return MotionState(*state)
+        position, velocity, acceleration = self._trajectory.at_time(time_s)
+        return MotionState(np.array(position), _without_rounding(velocity), _without_rounding(acceleration))
+
+
+def _without_rounding(rates: list[float]) -> Vector:
+    return np.array([0.0 if -_STILL < rate < _STILL else rate for rate in rates])

@@ -36,6 +36,12 @@ from understudy.errors import InputError, unknown_name
 
 Array = NDArray[Any]
 
+SOLVER_RESIDUAL = 1e-5
+"""The contact solver stops here; a physics step then takes a sixth less than at PyBullet's default of 1e-7. Episodes
+of `pick_place`, `stack` and `insert`, played again with the same commands, end with the object within 0.4 mm and the
+joints within 0.13 mrad of where the default has them; the default itself is up to 0.7 mm from four times its
+iterations. An arm that should stand still is 0.1 mrad off. At 1e-4 that is 0.5 mrad; at 1e-3 a peg slipped away."""
+
 
 class SimClock:
     """Simulated time. Waiting steps the physics, as fast as it goes or paced to real time."""
@@ -278,7 +284,9 @@ class SimArm:
         client = self._client
         pybullet.setTimeStep(1.0 / PHYSICS_HZ, physicsClientId=client)
         # contacts are solved in an order that does not depend on when they began: a moment can be gone back to exactly
-        pybullet.setPhysicsEngineParameter(deterministicOverlappingPairs=1, physicsClientId=client)
+        pybullet.setPhysicsEngineParameter(
+            deterministicOverlappingPairs=1, solverResidualThreshold=SOLVER_RESIDUAL, physicsClientId=client
+        )
         pybullet.setAdditionalSearchPath(pybullet_data.getDataPath(), physicsClientId=client)
         refuse(check_full_urdf(self._robot), self._robot.folder / f"{self._robot.name}.yaml")
         path = self._robot.urdf_path()

@@ -25,6 +25,9 @@ Vector = NDArray[np.float64]
 
 PHYSICS_HZ = 240
 """PyBullet's own default; its contact solver is tuned for it."""
+STEP_NS = 1_000_000_000 // PHYSICS_HZ
+FINGER_GAIN = 0.1
+"""PyBullet's own default position gain."""
 GEAR_ERP = 0.8
 """Share of a gear's play that one physics step takes back."""
 GEAR_FORCE = 100.0
@@ -82,7 +85,6 @@ class SimMotors:
         self._follow = {"position": self._by_position, "velocity": self._by_velocity, "torque": self._by_torque}[
             self._actuation.mode
         ]
-        self._velocity_gains = [1.0] * len(joints)
         self._still = [0.0] * len(joints)
         self.torques: list[float] | None = None
         """(J,) N m of the physics step before under torque control, which PyBullet does not report; otherwise None."""
@@ -100,19 +102,28 @@ class SimMotors:
                 contactDamping=PAD_DAMPING_N_S_M,
                 physicsClientId=client,
             )
-        self._driven = len(fingers)
+        ends = list(robot.gripper.joints.values()) if robot.gripper is not None else []
+        driven = len(fingers)
         if robot.gripper is not None and robot.gripper.coupled:
-            self._driven = 1
-            self._couple(list(robot.gripper.joints.values()))
+            driven = 1
+            self._couple(ends)
+        self._finger_ways = [(closed, opened - closed) for closed, opened in ends[:driven]]
+        """Of each driven finger: its position where the gripper is shut, and how far it moves to open."""
+        self._still_fingers = [0.0] * driven
+        self._moved = joints + fingers[:driven]
+        """What motors move; gains and forces are in this order."""
+        self._width_step = robot.gripper.speed / PHYSICS_HZ if robot.gripper is not None else 0.0
         self.set_physics(1.0, 1.0, 0.0)
         self.stand(robot.home, self.open_width)
 
     def set_physics(self, gain_scale: float, strength_scale: float, delay_s: float, gripper_scale: float = 1.0) -> None:
         """This episode's motors: gain, effort limit and gripper force against nominal, and the delay of commands, s."""
-        self._gripper_scale = gripper_scale
         self._gain_scale = gain_scale
         self._gains = [self._actuation.position_gain * gain_scale] * len(self._joints)
-        self._forces = (self._efforts * strength_scale).tolist()
+        self._gains += [FINGER_GAIN] * len(self._still_fingers)
+        self._limits = (self._efforts * strength_scale).tolist()
+        grip = self._robot.gripper.force if self._robot.gripper is not None else 0.0
+        self._forces = self._limits + [grip * gripper_scale] * len(self._still_fingers)
         self._delay_ns = round(delay_s * 1e9)
 
     def stand(self, position: Vector, width: float) -> None:
@@ -138,9 +149,16 @@ class SimMotors:
         """Set the motors for the physics step that begins at `now_ns`."""
         while self._waiting and self._waiting[0][0] <= now_ns:
             self._begin(now_ns, self._waiting.popleft()[1])
-        self._drive_joints(now_ns)
-        if self._robot.gripper is not None:
-            self._drive_gripper(self._robot.gripper.speed / PHYSICS_HZ, self._robot.gripper.force * self._gripper_scale)
+        fingers = self._finger_goal()
+        end_ns = now_ns + STEP_NS
+        moving = end_ns <= self._begun_ns + self._robot.period_s * 1e9 + 1000
+        goal, velocity = self._set_point(end_ns), self._velocity if moving else self._still
+        if fingers and self._actuation.mode == "position":  # both in one call
+            self._by_position(goal + fingers, velocity + self._still_fingers)
+            return
+        self._follow(goal, velocity)
+        if fingers:
+            self._drive_fingers(fingers)
 
     def state(self) -> MotorState:
         """What `restore` needs to go on exactly as from here."""
@@ -180,21 +198,17 @@ class SimMotors:
         done = min(1.0, (now_ns - self._begun_ns) * 1e-9 * self._robot.rate_hz)
         return [begun_at + done * way for begun_at, way in self._way]
 
-    def _drive_joints(self, now_ns: int) -> None:
-        step_ns = 1_000_000_000 // PHYSICS_HZ
-        moving = now_ns + step_ns <= self._begun_ns + self._robot.period_s * 1e9 + 1000
-        self._follow(self._set_point(now_ns + step_ns), self._velocity if moving else self._still)
-
     def _by_position(self, goal: list[float], velocity: list[float]) -> None:
+        """`goal` and `velocity` are of the joints, or of these and the driven fingers."""
+        count = len(goal)
         pybullet.setJointMotorControlArray(
             self._body,
-            self._joints,
+            self._moved[:count],
             pybullet.POSITION_CONTROL,
             targetPositions=goal,
             targetVelocities=velocity,
-            forces=self._forces,
-            positionGains=self._gains,
-            velocityGains=self._velocity_gains,
+            forces=self._forces[:count],
+            positionGains=self._gains[:count],
             physicsClientId=self._client,
         )
 
@@ -206,7 +220,7 @@ class SimMotors:
             self._joints,
             pybullet.VELOCITY_CONTROL,
             targetVelocities=np.clip(speed, -self._speeds, self._speeds).tolist(),
-            forces=self._forces,
+            forces=self._limits,
             physicsClientId=self._client,
         )
 
@@ -216,7 +230,7 @@ class SimMotors:
         acceleration = frequency**2 * (goal - here)
         acceleration += 2.0 * self._actuation.damping_ratio * frequency * (velocity - speed)
         needed = self._dynamics.torque(here, speed, acceleration) + DAMPING * speed
-        self.torques = np.clip(needed, np.negative(self._forces), self._forces).tolist()
+        self.torques = np.clip(needed, np.negative(self._limits), self._limits).tolist()
         pybullet.setJointMotorControlArray(
             self._body, self._joints, pybullet.TORQUE_CONTROL, forces=self.torques, physicsClientId=self._client
         )
@@ -239,19 +253,24 @@ class SimMotors:
             self._body, self._joints, pybullet.VELOCITY_CONTROL, forces=self.torques, physicsClientId=self._client
         )
 
-    def _drive_gripper(self, step: float, force: float) -> None:
-        """Move the fingers' set point; PyBullet keeps the one it has, so nothing is done while it stays."""
-        left = self._width_target - self._width
-        if left == 0.0 and self._width == self._width_applied:
-            return
-        self._width += max(-step, min(step, left))
+    def _finger_goal(self) -> list[float]:
+        """Positions of the driven fingers for the next physics step; none while they stay, as PyBullet keeps them."""
+        if not self._finger_ways or self._width == self._width_target == self._width_applied:
+            return []
+        self._width += max(-self._width_step, min(self._width_step, self._width_target - self._width))
         self._width_applied = self._width
+        share = max(0.0, min(1.0, self._width / self.open_width))
+        return [closed + share * way for closed, way in self._finger_ways]
+
+    def _drive_fingers(self, goal: list[float]) -> None:
+        count = len(self._joints)
         pybullet.setJointMotorControlArray(
             self._body,
-            self._fingers[: self._driven],
+            self._moved[count:],
             pybullet.POSITION_CONTROL,
-            targetPositions=self._robot.finger_positions(self._width)[: self._driven].tolist(),
-            forces=[force] * self._driven,
+            targetPositions=goal,
+            forces=self._forces[count:],
+            positionGains=self._gains[count:],
             physicsClientId=self._client,
         )
 

@@ -79,17 +79,14 @@ class SimSensors:
         """An episode begins; `physics` names every parameter."""
         self._begin_ns, self._seed, self._physics = now_ns, seed, physics
         self._delay_ns = round(physics["observation_delay_s"] * 1e9)
+        self.delayed = self._delay_ns > 0
+        """Whether `remember` must be told the truth of every physics step."""
         self._perfect = all(physics[name] == 0.0 for name in _PERFECT)
         self._past.clear()
         self._arrived = {}
         rng = self._rng(_ONCE, now_ns)
         self._joint_bias = rng.normal(0.0, physics["joint_bias_rad"], self._count)
         self._velocity_bias = rng.normal(0.0, physics["joint_velocity_bias_rad_s"], self._count)
-
-    @property
-    def delayed(self) -> bool:
-        """Whether `remember` must be told the truth of every physics step."""
-        return self._delay_ns > 0
 
     def remember(self, truth: Truth) -> None:
         """Keep the truth of an instant until the delay has passed."""

@@ -12,7 +12,7 @@ from understudy.envs.arms.arm import Pose, Start
 from understudy.envs.arms.robot import RobotDescription
 from understudy.envs.arms.rotations import yaw_quaternion
 from understudy.envs.tasks.scene import Colour, SceneObject, Shape, Slide
-from understudy.envs.tasks.starts import ARM_KEYS, closeness, distance, near_home
+from understudy.envs.tasks.starts import ARM_KEYS, closeness, distance, near_home, share
 from understudy.envs.tasks.task import Score
 
 OPEN_M = 0.12
@@ -83,4 +83,4 @@ class Drawer:
         if opening >= OPEN_M:
             return Score(1.0, True)
         approach = closeness(distance(observation["tool_position"], observation["object_position"]))
-        return Score(0.3 * approach + 0.6 * float(np.clip(opening / OPEN_M, 0.0, 1.0)), False)
+        return Score(0.3 * approach + 0.6 * share(opening, OPEN_M), False)

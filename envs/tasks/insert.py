@@ -12,7 +12,7 @@ from understudy.envs.arms.arm import Pose, Start
 from understudy.envs.arms.robot import RobotDescription
 from understudy.envs.arms.rotations import yaw_quaternion
 from understudy.envs.tasks.scene import Colour, SceneObject, Shape, box
-from understudy.envs.tasks.starts import ARM_KEYS, apart, closeness, distance, near_home
+from understudy.envs.tasks.starts import ARM_KEYS, apart, closeness, distance, near_home, share
 from understudy.envs.tasks.task import Score
 
 HALF_WIDTH_M = 0.015
@@ -92,6 +92,6 @@ class Insert:
         if depth >= INSERTED_M:
             return Score(1.0, True)
         approach = closeness(distance(observation["tool_position"], peg))
-        lifted = 1.0 if depth > 0.0 else float(np.clip(above / DEPTH_M, 0.0, 1.0))
+        lifted = 1.0 if depth > 0.0 else share(above, DEPTH_M)
         inside = max(0.0, depth) / INSERTED_M
         return Score(0.2 * approach + 0.2 * lifted + 0.3 * closeness(beside, 10.0) + 0.3 * inside, False)

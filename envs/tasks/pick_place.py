@@ -12,7 +12,7 @@ from understudy.envs.arms.arm import Pose, Start
 from understudy.envs.arms.robot import RobotDescription
 from understudy.envs.arms.rotations import yaw_quaternion
 from understudy.envs.tasks.scene import SceneObject, box
-from understudy.envs.tasks.starts import ARM_KEYS, apart, closeness, distance, near_home
+from understudy.envs.tasks.starts import ARM_KEYS, apart, closeness, distance, near_home, share
 from understudy.envs.tasks.task import Goal, Score
 
 HALF_EDGE_M = 0.02
@@ -60,5 +60,5 @@ class PickPlace:
         if self.goal.reached(cube, goal):
             return Score(1.0, True)
         approach = closeness(distance(observation["tool_position"], cube))
-        lifted = float(np.clip((cube[2] - HALF_EDGE_M) / LIFTED_M, 0.0, 1.0))
+        lifted = share(float(cube[2]) - HALF_EDGE_M, LIFTED_M)
         return Score(0.2 * approach + 0.2 * lifted + 0.5 * closeness(distance(cube, goal)), False)

@@ -40,6 +40,11 @@ def distance(one: NDArray[Any], other: NDArray[Any]) -> float:
     return math.dist(one.tolist(), other.tolist())
 
 
+def share(part: float, whole: float) -> float:
+    """How much of `whole` there is, from 0 to 1."""
+    return max(0.0, min(1.0, float(part) / whole))
+
+
 def closeness(distance_m: float, scale_per_m: float = 5.0) -> float:
     """1 - tanh(`scale_per_m` d): 1 where two points meet, 0 far away, and steeper the nearer they are."""
     return 1.0 - math.tanh(scale_per_m * distance_m)

@@ -45,6 +45,12 @@ class Goal:
 
     def distance(self, achieved: NDArray[Any], desired: NDArray[Any]) -> NDArray[np.float64]:
         """(...) m between achieved (..., 3) and desired (..., 3)."""
+        if np.ndim(achieved) == np.ndim(desired) == 1:  # one of them, every step: arrays cost more than the arithmetic
+            x, y, z = (
+                one - other
+                for one, other in zip(np.asarray(achieved).tolist(), np.asarray(desired).tolist(), strict=True)
+            )
+            return np.asarray(math.sqrt(x * x + y * y + z * z))
         away = np.asarray(achieved, np.float64) - np.asarray(desired, np.float64)
         return np.asarray(np.linalg.norm(away, axis=-1))
 

@@ -11,12 +11,13 @@ from peers_support import peer_python
 from understudy.benchmarks.environment import SAME_RAD, EnvironmentBench
 from understudy.benchmarks.hand_loop import HandLoop, farthest, record
 from understudy.cli.main import main
+from understudy.envs.arms.sim_arm import SOLVER_RESIDUAL
 from understudy.envs.make import make_env
 
 
 def test_the_hand_written_loop_moves_and_observes_as_the_environment_does() -> None:
     env = make_env("lift", fixed_horizon=True)
-    loop = HandLoop(env)
+    loop = HandLoop(env, solver_residual=SOLVER_RESIDUAL)
     rng = np.random.default_rng(3)
     actions = [rng.uniform(-0.5, 0.5, 7).astype(np.float32) for _ in range(30)]
     start, commands, seen = record(env, 3, actions)
