@@ -11,8 +11,10 @@ with s_q = 0.01 rad, s_p = 5 mm, and h(r) = min(r, 6)^2: an object that slipped 
 How sure is the fit? The residuals of neighbouring ticks are anything but independent, so that the curvature of the
 error alone would promise far too much. Episodes are independent: the covariance is the cluster-robust sandwich
 (Liang and Zeger 1986) A^-1 B A^-1 with A = sum_i J_i' J_i and B = sum_i (J_i' r_i)(J_i' r_i)' over episodes i, to
-first order what a bootstrap over episodes gives, without running the search a thousand times. Readings are taken to be
-no better than `FLOOR`, or a perfect fit would be sure of everything.
+first order what a bootstrap over episodes gives, without running the search a thousand times. First order knows one
+valley only; so the episodes are resampled as well (Efron 1979) among all places that the search has tried, and the
+interval takes in where the resampled episodes have their least error. Readings are taken to be no better than `FLOOR`,
+or a perfect fit would be sure of everything.
 """
 
 from __future__ import annotations
@@ -28,7 +30,7 @@ from understudy.envs.arms.robot import RobotDescription
 from understudy.envs.arms.sim_motors import PHYSICS_HZ
 from understudy.envs.distributions import AnyDistribution, Distribution, Shape
 from understudy.envs.identification_search import (
-    FLOOR,
+    EXPLAINED,
     SEARCHED,
     Errors,
     Problem,
@@ -46,8 +48,6 @@ from understudy.errors import InputError, unknown_name
 
 Vector = NDArray[np.float64]
 
-EXPLAINED = 5.0 * FLOOR
-"""A fit whose combined error is below this has explained all that the readings can tell."""
 CLEAR = 0.5
 """A parameter is told when its 95% interval is narrower than this share of the range searched."""
 LEAST_WIDTH = 0.005
@@ -159,22 +159,25 @@ def identify(
     train, held_out = split_episodes(episodes, config)
     with Replayer(robot, task, ReplayConfig(config.channel)) as replayer:
         problem = Problem(replayer, config.parameters)
-        best, count, search_width = search(problem, train, config.evaluations, config.seed, progress)
-        best, local = polish(problem, train, best)
+        found = search(problem, train, config.evaluations, config.seed, progress)
+        best, local = polish(problem, train, found.best)
+        low, high = found.resampled(best, problem.episode_errors(train, best), config.seed)
         nominal = {name: PARAMETERS[name].nominal for name in config.parameters}
         fitted = problem.physics(best)
         before = [problem.errors(part, nominal) for part in (train, held_out)]
         after = [problem.errors(part, fitted) for part in (train, held_out)]
     spread = local.covariance(len(train))
-    # how far the fit may still be from the least error counts too; where errors are left, so does how far the search
-    # was still looking: there may be a better valley
+    # how far the fit may still be from the least error counts too; where errors are left, so do how far the search
+    # was still looking, and where else the episodes had it best: there may be a better valley
     halves = 1.96 * np.sqrt(np.diag(spread)) + np.abs(np.clip(best + local.step, 0.0, 1.0) - best)
     explained = local.error / len(train) <= EXPLAINED**2
-    halves = halves if explained else halves + search_width
-    parameters = tuple(map(_fitted, config.parameters, best.tolist(), halves.tolist()))
+    halves = halves if explained else halves + found.width
+    ends = zip(np.minimum(best - halves, low).tolist(), np.maximum(best + halves, high).tolist(), strict=True)
+    parameters = tuple(map(_fitted, config.parameters, best.tolist(), ends))
     alike = _alike(config.parameters, spread)
-    done = explained or bool(np.max(search_width) < LEAST_WIDTH)
-    return Fit(parameters, alike, before[0], after[0], before[1], after[1], len(train), len(held_out), count, done)
+    done = explained or bool(np.max(found.width) < LEAST_WIDTH)
+    counts = len(train), len(held_out), len(found.places)
+    return Fit(parameters, alike, before[0], after[0], before[1], after[1], *counts, done)
 
 
 def split_episodes(episodes: Sequence[Episode], config: IdentifyConfig) -> tuple[list[Episode], list[Episode]]:
@@ -194,18 +197,18 @@ def split_episodes(episodes: Sequence[Episode], config: IdentifyConfig) -> tuple
     )
 
 
-def _fitted(name: str, at: float, half: float) -> FittedParameter:
+def _fitted(name: str, at: float, ends: tuple[float, float]) -> FittedParameter:
     low, high = SEARCHED[name]
     # delays count in steps of the physics: two within one are the same
-    half = max(half, 1.0 / PHYSICS_HZ / (high - low) if name.endswith("_delay_s") else LEAST_WIDTH)
-    left, right = max(0.0, at - half), min(1.0, at + half)
+    least = 1.0 / PHYSICS_HZ / (high - low) if name.endswith("_delay_s") else LEAST_WIDTH
+    left, right = max(0.0, min(ends[0], at - least)), min(1.0, max(ends[1], at + least))
     return FittedParameter(
         name=name,
         nominal=PARAMETERS[name].nominal,
         value=from_unit(name, at),
         low=from_unit(name, left),
         high=from_unit(name, right),
-        told=2.0 * half < CLEAR,
+        told=ends[1] - ends[0] < CLEAR,
         at_edge=not 0.01 < at < 0.99 and not _at_legal_end(name, at),
     )
 

@@ -31,6 +31,9 @@ FLOOR = 0.01
 DIFFERENCE = 0.02
 """Step of the differences around the fit, of the range searched."""
 POLISHING_STEPS = 4
+EXPLAINED = 5.0 * FLOOR
+"""A fit whose combined error is below this has explained all that the readings can tell."""
+RESAMPLES = 1000
 
 SEARCHED: Mapping[str, tuple[float, float]] = {
     "object_mass_scale": (0.2, 5.0),
@@ -52,7 +55,7 @@ SEARCHED: Mapping[str, tuple[float, float]] = {
     "joint_friction_nm": (0.0, 10.0),
     "motor_gain_scale": (0.2, 3.0),
     "motor_strength_scale": (0.05, 1.5),
-    "gripper_strength_scale": (0.05, 3.0),
+    "gripper_strength_scale": (0.01, 3.0),
     "gravity_m_s2": (9.0, 10.6),
     "action_delay_s": (0.0, 0.15),
     "observation_delay_s": (0.0, 0.1),
@@ -96,6 +99,10 @@ class Problem:
                 parts.append(away * np.minimum(1.0, farthest / lengths))
         return np.concatenate([part.ravel() for part in parts]) / math.sqrt(count)
 
+    def episode_errors(self, episodes: Sequence[Episode], place: Vector) -> Vector:
+        """(N,) the error of each episode at a place."""
+        return np.array([np.sum(self.residuals(episode, place) ** 2) for episode in episodes])
+
     def errors(self, episodes: Sequence[Episode], physics: Mapping[str, float]) -> Errors:
         """Root mean squares over episodes, in units."""
         found: dict[str, list[Vector]] = {}
@@ -132,10 +139,43 @@ class Problem:
         return rows
 
 
-def search(
-    problem: Problem, train: Sequence[Episode], evaluations: int, seed: int, progress: Progress | None
-) -> tuple[Vector, int, Vector]:
-    """(the best place (P,) found, evaluations made, how widely (P,) places were still drawn at the end).
+@dataclass(frozen=True)
+class Found:
+    """Every place that a search has tried."""
+
+    places: Vector
+    """(E, P)"""
+    errors: Vector
+    """(E, N) of each training episode at each place."""
+    width: Vector
+    """(P,) how widely places were still drawn at the end of the run that found the best one."""
+
+    @property
+    def best(self) -> Vector:
+        """(P,) the place of the least error."""
+        return np.asarray(self.places[int(np.argmin(self.errors.mean(1)))])
+
+    def resampled(self, place: Vector, errors: Vector, seed: int) -> tuple[Vector, Vector]:
+        """(P,) and (P,): where 95% of bootstrap samples of the episodes have their best of all places tried.
+
+        A place in another valley that some of the episodes prefer is among them; the curvature at the best one knows
+        nothing of it.
+
+        Args:
+            place: (P,) what came of polishing the best one.
+            errors: (N,) of each training episode there.
+            seed: of the draws.
+        """
+        places, table = np.vstack([self.places, place]), np.vstack([self.errors, errors])
+        count = table.shape[1]
+        weights = np.random.default_rng(seed).multinomial(count, np.full(count, 1.0 / count), RESAMPLES)
+        winners = places[np.argmin(weights @ table.T, axis=1)]
+        low, high = np.quantile(winners, [0.025, 0.975], axis=0)
+        return np.asarray(low), np.asarray(high)
+
+
+def search(problem: Problem, train: Sequence[Episode], evaluations: int, seed: int, progress: Progress | None) -> Found:
+    """CMA-ES from nominal, and from random places for as long as evaluations are left and the error is unexplained.
 
     Raises:
         MissingExtra: `cma` is not installed.
@@ -146,23 +186,32 @@ def search(
         raise MissingExtra("cma", "sim") from error
     size = len(problem.names)
     # CMA-ES wants two dimensions at least; the second one of a single parameter does nothing
-    start = [*(to_unit(name, PARAMETERS[name].nominal) for name in problem.names), *([0.5] * (size == 1))]
-    options: dict[str, Any] = {"bounds": [0.0, 1.0], "seed": seed + 1, "verbose": -9}
-    options |= {"maxfevals": evaluations, "tolx": 1e-4, "tolfun": 1e-6}
-    strategy = cma.CMAEvolutionStrategy(np.clip(start, 0.02, 0.98), 0.2, options)
-    best, least, done = np.array(start[:size]), math.inf, 0
-    while not strategy.stop():
-        places = strategy.ask()
-        errors = []
-        for place in places:
-            errors.append(float(np.mean([np.sum(problem.residuals(one, place[:size]) ** 2) for one in train])))
-            done += 1
-            if errors[-1] < least:
-                best, least = np.array(place[:size]), errors[-1]
-            if progress is not None:
-                progress(done, least)
-        strategy.tell(places, errors)
-    return best, done, np.asarray(strategy.result.stds, np.float64)[:size]
+    axes = max(2, size)
+    start = np.full(axes, 0.5)
+    start[:size] = [to_unit(name, PARAMETERS[name].nominal) for name in problem.names]
+    rng = np.random.default_rng(seed)
+    places: list[Vector] = []
+    table: list[Vector] = []
+    width, least, run = np.ones(size), math.inf, 0
+    while least > EXPLAINED**2 and len(places) < evaluations:
+        run += 1
+        options: dict[str, Any] = {"bounds": [0.0, 1.0], "seed": seed + run, "verbose": -9}
+        options |= {"maxfevals": evaluations - len(places), "tolx": 1e-4, "tolfun": 1e-6}
+        strategy = cma.CMAEvolutionStrategy(np.clip(start, 0.02, 0.98), 0.2, options)
+        before = least
+        while not strategy.stop() and least > EXPLAINED**2:
+            asked = strategy.ask()
+            for place in asked:
+                places.append(np.asarray(place[:size]))
+                table.append(problem.episode_errors(train, places[-1]))
+                least = min(least, float(np.mean(table[-1])))
+                if progress is not None:
+                    progress(len(places), least)
+            strategy.tell(asked, [float(np.mean(row)) for row in table[-len(asked) :]])
+        if least < before:
+            width = np.asarray(strategy.result.stds, np.float64)[:size]
+        start = rng.random(axes)
+    return Found(np.array(places), np.array(table), width)
 
 
 @dataclass(frozen=True)
@@ -215,7 +264,7 @@ def polish(problem: Problem, train: Sequence[Episode], place: Vector) -> tuple[V
         length = 1.0
         while length > 0.2:
             moved = np.clip(place + length * local.step, 0.0, 1.0)
-            error = sum(float(np.sum(problem.residuals(one, moved) ** 2)) for one in train)
+            error = float(np.sum(problem.episode_errors(train, moved)))
             if error < local.error:
                 break
             length /= 2.0
