@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -125,9 +124,8 @@ class Guard:
         target = np.minimum(np.maximum(asked, self._lower), self._upper)
         if np.abs(target - asked).max() > CHANGED_RAD:
             self.counts["joint_position"] += 1
-        before = self._motion.position
         self._advance(self._wanted_speed(velocity, asked, target), target)
-        return self._send(before, width)
+        return self._send(width)
 
     def hold(self) -> None:
         """Brake within the limits, then stay; call once a period until the arm rests, and as long after as you like."""
@@ -192,14 +190,13 @@ class Guard:
     def _brake(self) -> Command:
         if not self._begun:
             self._begin(self._measured(self.inner.observe()))
-        before = self._motion.position
         self._motion.brake()
-        return self._send(before, None)
+        return self._send(None)
 
-    def _send(self, before: Vector, asked_width: float | None) -> Command:
-        position = self._motion.position
-        velocity = (position - before) / self._robot.period_s
-        return self.inner.send(Command(position.copy(), self._limit_width(asked_width), velocity))
+    def _send(self, asked_width: float | None) -> Command:
+        position = np.array(self._motion.position)
+        velocity = (position - self._motion.before) / self._robot.period_s
+        return self.inner.send(Command(position, self._limit_width(asked_width), velocity))
 
     def _limit_width(self, asked: float | None) -> float | None:
         """The gripper's set point: within its opening, no faster than its speed."""
@@ -230,7 +227,7 @@ class Guard:
                 break
         if passed is not None:
             self._motion.brake()
-        elif np.abs(self._motion.position - target).max() > CHANGED_RAD:
+        elif np.abs(target - self._motion.position).max() > CHANGED_RAD:
             passed = "motion" if share == 1.0 else "effort"
         if passed is not None:
             self.counts[passed] += 1
@@ -242,20 +239,22 @@ class Guard:
         """
         if not plan.within(self._lower, self._upper):
             return "workspace"
-        allowed = max(self._outside(self._motion.position), SKIN_M / 2) + 1e-9
-        if any(self._outside(state.position) > allowed for state in reversed(plan.states)):
+        rest = plan.states[-1].position
+        path = np.array(
+            [self._motion.before, self._motion.position, *(state.position for state in plan.states), rest, rest]
+        )
+        allowed = max(self._outside(path[1]), SKIN_M / 2) + 1e-9
+        if any(self._outside(joints) > allowed for joints in path[-3:1:-1]):
             return "workspace"
-        if self.limits_effort and any((np.abs(torque) > self._effort).any() for torque in self._torques(plan)):
+        if self.limits_effort and (np.abs(self._torques(path)) > self._effort).any():
             return "effort"
         return None
 
-    def _torques(self, plan: MotionPlan) -> Iterator[Vector]:
-        """(J,) N m at each set point from the present one to the end of the stop, from their differences."""
-        way = [self._motion.before, self._motion.position, *(state.position for state in plan.states)]
-        path, rate_hz = np.array([*way, way[-1], way[-1]]), self._robot.rate_hz
-        velocity = (path[2:] - path[:-2]) * (0.5 * rate_hz)
-        acceleration = (path[2:] - 2.0 * path[1:-1] + path[:-2]) * rate_hz**2
-        return map(self._dynamics.torque, path[1:-1], velocity, acceleration)
+    def _torques(self, path: Vector) -> Vector:
+        """(K, J) N m at the set points between the first and the last of `path` (K + 2, J), from their differences."""
+        velocity = (path[2:] - path[:-2]) * (0.5 * self._robot.rate_hz)
+        acceleration = (path[2:] - 2.0 * path[1:-1] + path[:-2]) * self._robot.rate_hz**2
+        return np.array(list(map(self._dynamics.torque, path[1:-1], velocity, acceleration)))
 
     def _outside(self, joints: Vector) -> float:
         """How far the tool is outside the workspace box, m; 0 inside."""
@@ -277,5 +276,5 @@ class GuardState:
     width: float | None
     begun: bool
     effort: Vector
-    before: Vector
+    before: list[float]
     states: tuple[MotionState, ...]

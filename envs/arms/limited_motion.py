@@ -28,11 +28,11 @@ _STILL = 1e-9
 
 
 class MotionState(NamedTuple):
-    """Position, velocity and acceleration of the joints, each (J,)."""
+    """Position, velocity and acceleration of the joints, J plain floats each, as ruckig takes and gives them."""
 
-    position: Vector
-    velocity: Vector
-    acceleration: Vector
+    position: list[float]
+    velocity: list[float]
+    acceleration: list[float]
 
 
 class MotionPlan(NamedTuple):
@@ -75,21 +75,20 @@ class LimitedMotion:
         return self.states[0]
 
     @property
-    def position(self) -> Vector:
+    def position(self) -> list[float]:
         """(J,) rad: the present set point."""
         return self.state.position
 
     @property
     def at_rest(self) -> bool:
         """Whether the set point stands still."""
-        return not np.any(np.abs(self.state.velocity) > 1e-6) and not np.any(np.abs(self.state.acceleration) > 1e-6)
+        return all(abs(rate) <= 1e-6 for rate in (*self.state.velocity, *self.state.acceleration))
 
     def set(self, position: Vector) -> None:
         """Stand still at `position`."""
-        self.before = np.array(position)
+        self.before: list[float] = position.tolist()
         """(J,) the set point before the present one."""
-        still = np.zeros_like(position)
-        self.states: tuple[MotionState, ...] = (MotionState(self.before, still, still),)
+        self.states: tuple[MotionState, ...] = (MotionState(self.before, self._still, self._still),)
         """The present set point's state, and then those of the stop that is left."""
 
     def accept(self, plan: MotionPlan) -> None:
@@ -116,27 +115,27 @@ class LimitedMotion:
             self._input.control_interface = ruckig.ControlInterface.Velocity
         if not self._calculate(self.state, self._still if velocity is None else velocity.tolist()):
             return None
-        following = self._at(self._period_s)
+        following = MotionState(*self._trajectory.at_time(self._period_s))
         self._input.max_acceleration, self._input.max_jerk = self._limits[1.0]
         self._input.control_interface = ruckig.ControlInterface.Velocity
         if not self._calculate(following, self._still):
             return None
         periods = math.ceil(self._trajectory.duration / self._period_s)
-        stop = (self._at(self._period_s * (index + 1)) for index in range(periods))
+        stop = [MotionState(*self._trajectory.at_time(self._period_s * (index + 1))) for index in range(periods)]
         return MotionPlan((following, *stop), self._trajectory.position_extrema)
 
     def _is_gentle(self) -> bool:
         """Whether the present motion could have come of gentle limits, so that going on within them passes no other."""
-        _, velocity, acceleration = self.state
+        velocity, acceleration = np.array(self.state.velocity), np.array(self.state.acceleration)
         most, jerk = (np.array(limit) for limit in self._limits[GENTLE])
         peak = np.abs(velocity) + acceleration**2 / (2.0 * jerk)  # when the acceleration fades at once
         return bool(np.all(np.abs(acceleration) <= most) and np.all(peak <= self._speed))
 
     def _calculate(self, state: MotionState, velocity: list[float]) -> bool:
         self._input.target_velocity = velocity
-        self._input.current_position = state.position.tolist()
-        self._input.current_velocity = state.velocity.tolist()
-        self._input.current_acceleration = state.acceleration.tolist()
+        self._input.current_position = state.position
+        self._input.current_velocity = _without_rounding(state.velocity)
+        self._input.current_acceleration = _without_rounding(state.acceleration)
         for synchronization in _SYNCHRONIZATIONS:
             self._input.synchronization = synchronization
             try:
@@ -146,10 +145,6 @@ class LimitedMotion:
             return True
         return False
 
-    def _at(self, time_s: float) -> MotionState:
-        position, velocity, acceleration = self._trajectory.at_time(time_s)
-        return MotionState(np.array(position), _without_rounding(velocity), _without_rounding(acceleration))
 
-
-def _without_rounding(rates: list[float]) -> Vector:
-    return np.array([0.0 if -_STILL < rate < _STILL else rate for rate in rates])
+def _without_rounding(rates: list[float]) -> list[float]:
+    return [0.0 if -_STILL < rate < _STILL else rate for rate in rates]

@@ -85,6 +85,7 @@ class SimMotors:
         self._follow = {"position": self._by_position, "velocity": self._by_velocity, "torque": self._by_torque}[
             self._actuation.mode
         ]
+        self._rate_hz, self._period_ns = robot.rate_hz, robot.period_s * 1e9
         self._still = [0.0] * len(joints)
         self.torques: list[float] | None = None
         """(J,) N m of the physics step before under torque control, which PyBullet does not report; otherwise None."""
@@ -151,7 +152,7 @@ class SimMotors:
             self._begin(now_ns, self._waiting.popleft()[1])
         fingers = self._finger_goal()
         end_ns = now_ns + STEP_NS
-        moving = end_ns <= self._begun_ns + self._robot.period_s * 1e9 + 1000
+        moving = end_ns <= self._begun_ns + self._period_ns + 1000
         goal, velocity = self._set_point(end_ns), self._velocity if moving else self._still
         if fingers and self._actuation.mode == "position":  # both in one call
             self._by_position(goal + fingers, velocity + self._still_fingers)
@@ -192,10 +193,10 @@ class SimMotors:
         self._from, self._target = begun_at, target
         way = target - begun_at
         self._way = list(zip(begun_at.tolist(), way.tolist(), strict=True))
-        self._velocity: list[float] = (way * self._robot.rate_hz).tolist()
+        self._velocity: list[float] = (way * self._rate_hz).tolist()
 
     def _set_point(self, now_ns: int) -> list[float]:
-        done = min(1.0, (now_ns - self._begun_ns) * 1e-9 * self._robot.rate_hz)
+        done = min(1.0, (now_ns - self._begun_ns) * 1e-9 * self._rate_hz)
         return [begun_at + done * way for begun_at, way in self._way]
 
     def _by_position(self, goal: list[float], velocity: list[float]) -> None:
