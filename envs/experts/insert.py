@@ -39,11 +39,31 @@ class InsertExpert(Picking):
     """A peg that came down less than this in `STUCK_TICKS` stands on the block."""
     CARE = 0.03
     CARE_INSIDE = 0.12
+    UPRIGHT = 0.7
+    """A peg whose axis rises less than this has fallen."""
+    FALLEN_GRIP_M = 0.014
+    """It is gripped this far above its middle: with the tips, between which it can still turn."""
 
     def begin(self, observation: ObservationDict) -> None:
         """See `Routine`."""
         self._heights: list[float] = []
         self._aligned = 0
+
+    def grip(self, observation: ObservationDict) -> Vector:
+        """See `Picking`."""
+        low = self.phase in ("above", "down", "close") and self._fallen(observation)
+        above = np.array([0.0, 0.0, self.FALLEN_GRIP_M]) if low else self.grip_m
+        return np.asarray(vector(observation, "object_position") + above)
+
+    def grip_yaw(self, observation: ObservationDict) -> float:
+        """See `Picking`; a peg that has fallen is gripped across, and stood up by `_turn` on its way to the hole."""
+        if not self._fallen(observation):
+            return super().grip_yaw(observation)
+        x, y, _ = quaternion_to_matrix(vector(observation, "object_quaternion"))[:, 2]
+        return (float(np.arctan2(y, x)) + np.pi / 2) % np.pi - np.pi / 2
+
+    def _fallen(self, observation: ObservationDict) -> bool:
+        return abs(float(quaternion_to_matrix(vector(observation, "object_quaternion"))[2, 2])) < self.UPRIGHT
 
     def carry(self, observation: ObservationDict) -> None:
         """See `Picking`."""

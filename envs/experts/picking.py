@@ -45,6 +45,10 @@ class Picking(Routine):
         """(3,) m: where to grip the object."""
         return np.asarray(vector(observation, "object_position") + self.grip_m)
 
+    def grip_yaw(self, observation: ObservationDict) -> float:
+        """rad: how far about the vertical the tool is turned to grip the object."""
+        return yaw_of(vector(observation, "object_quaternion"), self.symmetry_rad)
+
     def lost(self, observation: ObservationDict) -> bool:
         """Whether what was gripped is no longer in the hand."""
         away = np.linalg.norm(vector(observation, "tool_position") - self.grip(observation))
@@ -93,8 +97,7 @@ class Picking(Routine):
         if self.phase not in ("above", "down", "close"):
             return self.carry_way(observation)
         tool, grip = vector(observation, "tool_position"), self.grip(observation)
-        yaw = yaw_of(vector(observation, "object_quaternion"), self.symmetry_rad)
-        turn = turn_to_yaw(vector(observation, "tool_quaternion"), yaw)
+        turn = turn_to_yaw(vector(observation, "tool_quaternion"), self.grip_yaw(observation))
         width = 0.0 if self.phase == "close" else self.open_width
         near = self.phase == "close" or (self.phase == "down" and tool[2] - grip[2] < self.ABOVE_M / 2)
         return Way(self._approach(tool, grip) - tool, turn, width, self.grip_care if near else 1.0)
