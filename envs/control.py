@@ -150,7 +150,8 @@ def max_ages(robot: RobotDescription, keys: tuple[str, ...]) -> Mapping[str, flo
             camera = robot.ros.cameras.get(key.removeprefix("image_"))
             limits[key] = camera.max_age_s if camera else robot.ros.joint_states.max_age_s
             continue
-        name = key.removesuffix("_position").removesuffix("_quaternion").removesuffix("_opening")
-        topic: Any = robot.ros.poses.get(name, robot.ros.joint_states)
+        name, _, part = key.rpartition("_")
+        source = robot.ros.openings if part == "opening" else robot.ros.poses
+        topic: Any = source.get(name, robot.ros.joint_states)
         limits[key] = topic.max_age_s
     return limits

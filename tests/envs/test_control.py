@@ -130,3 +130,9 @@ def test_age_limits_are_those_of_the_topic_that_brings_the_key():
         "object_quaternion": 0.5,
         "image_front": 1.0,
     }
+
+
+def test_an_opening_has_the_age_limit_of_its_own_topic():
+    quick = PANDA.ros.openings["object"].model_copy(update={"max_age_s": 0.1})
+    robot = PANDA.model_copy(update={"ros": PANDA.ros.model_copy(update={"openings": {"object": quick}})})
+    assert max_ages(robot, ("object_position", "object_opening")) == {"object_position": 0.5, "object_opening": 0.1}
