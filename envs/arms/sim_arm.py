@@ -25,8 +25,9 @@ from understudy.envs.arms.robot_check import check_full_urdf
 from understudy.envs.arms.sim_dynamics import Dynamics
 from understudy.envs.arms.sim_looks import SimLooks
 from understudy.envs.arms.sim_motors import PHYSICS_HZ, MotorState, SimMotors
+from understudy.envs.arms.sim_past import Past, SimPast
 from understudy.envs.arms.sim_physics import SimPhysics, unload_frames
-from understudy.envs.arms.sim_render import CAMERAS, SimRenderer, View, fastest_renderer
+from understudy.envs.arms.sim_render import CAMERAS, SimRenderer, fastest_renderer
 from understudy.envs.arms.sim_scene import SimScene
 from understudy.envs.arms.sim_sensors import SensorState, SimSensors, Truth
 from understudy.envs.arms.urdf import read_urdf
@@ -62,6 +63,17 @@ class SimClock:
     def restart_count(self) -> None:
         """Count physics steps from now on, so that an episode's stamps are rounded the same whatever came before."""
         self._start_ns, self._steps = self.now_ns(), 0
+
+    @property
+    def steps(self) -> int:
+        """Physics steps since the count was restarted."""
+        return self._steps
+
+    def run_to(self, steps: int) -> None:
+        """Step the physics until there are so many, as fast as it goes."""
+        while self._steps < steps:
+            self._arm.step_physics(self.now_ns())
+            self._steps += 1
 
     def save(self) -> tuple[int, int]:
         """What `restore` needs to go back to now."""
@@ -101,7 +113,9 @@ class SimState:
     sensors: SensorState
     goals: Mapping[str, Array]
     stepped: bool
-    view: View
+    past: Past | None
+    touching: bool
+    """Whether anything touches anything."""
 
 
 class SimArm:
@@ -143,6 +157,7 @@ class SimArm:
             self.close()
             raise
         self._stepped = False
+        self._past = SimPast()
         self._goals: Mapping[str, Array] = {}
         self._keep_initial()
 
@@ -172,16 +187,27 @@ class SimArm:
         if width is not None and not np.isfinite(width):
             raise InputError(f"Command for {self._robot.name!r} must have a finite gripper opening in m, got {width}.")
         now_ns = self.clock.now_ns()
-        self.motors.send(now_ns, Command(position, width), self.sensors.command_lateness_ns(now_ns))
+        taken, late_ns = Command(position, width), self.sensors.command_lateness_ns(now_ns)
+        self._past.note(self.clock.steps, taken, late_ns)
+        self.motors.send(now_ns, taken, late_ns)
         return command
 
     def hold(self) -> None:
         """Make the position the arm has now its set point."""
+        self._past.note(self.clock.steps, None)
+        self._hold()
+
+    def _hold(self) -> None:
         positions = [state[0] for state in self._states(self._joints)]
         self.motors.hold(self.clock.now_ns(), np.array(positions))
 
     def reset(self, start: Start) -> Observation:
         """Teleport arm and objects to `start`, with its physics; deterministic whatever came before."""
+        self._past.begin(start)
+        self._begin(start)
+        return self.observe()
+
+    def _begin(self, start: Start) -> None:
         self._stepped = False
         self.clock.restart_count()
         self._forget_contacts()
@@ -192,7 +218,6 @@ class SimArm:
         self._goals = {key: np.asarray(value, np.float64) for key, value in start.goals.items()}
         if self.sensors.delayed:
             self.sensors.remember(self._truth(self.clock.now_ns()))
-        return self.observe()
 
     def close(self) -> None:
         """See `Arm`."""
@@ -215,20 +240,44 @@ class SimArm:
             self.sensors.state(),
             self._goals,
             self._stepped,
-            self.renderer.view,
+            self._past.state(),
+            self._touching(),
         )
         weakref.finalize(state, self._forget_state, number).atexit = False
         return state
 
     def restore(self, state: SimState) -> None:
-        """Go back to a moment that this arm's `save` returned; its clock goes back too."""
+        """Go back to a moment that this arm's `save` returned; its clock goes back too.
+
+        Where something touches, the episode is stepped again up to there, as long as that takes.
+        """
+        if state.physics["object_size_scale"] != self._applied["object_size_scale"]:
+            self._forget_contacts()  # what is made anew now must not keep anything of here
         self._apply_physics(state.physics, state.sensors.seed)
         self._go_to(state.number)
+        if state.past is not None and (state.touching or self._touching()):
+            self._play_again(state, state.past)
         self.clock.restore(state.clock)
         self.motors.restore(state.motors)
         self._goals, self._stepped = state.goals, state.stepped
         self.sensors.restore(state.sensors)
-        self.renderer.set_view(state.view)
+        self._past.restore(state.past)
+
+    def _play_again(self, state: SimState, past: Past) -> None:
+        """Step the episode again from its start to a moment: what PyBullet saves of contacts is not all of them."""
+        begin_ns, steps = state.clock
+        self.clock.restore((begin_ns, 0))
+        self._begin(past.start)
+        for deed in past.deeds:
+            self.clock.run_to(deed.steps)
+            if deed.command is None:
+                self._hold()
+            else:
+                self.motors.send(self.clock.now_ns(), deed.command, deed.late_ns)
+        self.clock.run_to(steps)
+
+    def _touching(self) -> bool:
+        return bool(pybullet.getContactPoints(physicsClientId=self._client))
 
     def _go_to(self, number: int) -> None:
         """Restore a saved state with its contacts: PyBullet restores those only of pairs that touch when it does so."""
@@ -343,8 +392,9 @@ class SimArm:
             sample["action_delay_s"],
             sample["gripper_strength_scale"],
         )
+        before = self.scene.bodies
         if self.scene.set_physics(sample):
-            self.looks.forget()
+            self.looks.forget([*before, *self.scene.bodies])
             self._keep_initial()
 
     def _keep_initial(self) -> None:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import colorsys
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -29,7 +29,8 @@ class SimLooks:
 
     def __init__(self, client: int) -> None:
         self._client = client
-        self._wanted = self._shown = NOMINAL_LOOKS
+        self._wanted = NOMINAL_LOOKS
+        self._shown: tuple[float, ...] | None = NOMINAL_LOOKS
         self._nominal: dict[int, list[tuple[int, int, tuple[float, ...], int]]] = {}
         self._textures: dict[int, int] = {}
 
@@ -37,10 +38,11 @@ class SimLooks:
         """The looks of this episode; `sample` names every parameter."""
         self._wanted = tuple(sample[name] for name in LOOKS)
 
-    def forget(self) -> None:
-        """Bodies were made anew: they look as built."""
-        self._nominal.clear()
-        self._shown = NOMINAL_LOOKS
+    def forget(self, bodies: Iterable[int]) -> None:
+        """These bodies were made anew, under whatever numbers: they look as built, and the others as last shown."""
+        for body in bodies:
+            self._nominal.pop(body, None)
+        self._shown = None
 
     def show(self, groups: Mapping[str, list[int]]) -> View | None:
         """Bring colours and textures to what is wanted; the view to draw with, None where nothing has changed.

@@ -230,6 +230,44 @@ def test_joint_friction_is_an_effort_against_the_motion_and_stalls_a_weak_motor(
     assert abs(_turning(arm, weak | {"joint_friction_nm": 2.5})[1]) < 0.02 * moved
 
 
+ONE_JOINT = """<robot name="one"><link name="base"/>
+<joint name="turn" type="revolute"><parent link="base"/><child link="bar"/><origin xyz="0 0 0.3"/><axis xyz="0 0 1"/>
+<limit lower="-3" upper="3" velocity="3" effort="20"/></joint>
+<link name="bar"><inertial><origin xyz="0.2 0 0"/><mass value="1"/>
+<inertia ixx="0.001" ixy="0" ixz="0" iyy="0.01" iyz="0" izz="0.01"/></inertial></link>
+<joint name="tip" type="fixed"><parent link="bar"/><child link="tool"/><origin xyz="0.4 0 0"/></joint>
+<link name="tool"/></robot>
+"""
+
+
+def test_an_only_joint_has_friction_too(tmp_path: Path):
+    """It once had no other joint to be braked against, and the arm could not be reset."""
+    (tmp_path / "one.urdf").write_text(ONE_JOINT)
+    (tmp_path / "one.yaml").write_text(
+        "{name: one, urdf: one.urdf, tool_frame: tool, workspace: {low: [-1, -1, 0], high: [1, 1, 1]}, joints: [{name: "
+        "turn, home: 0, lower: -3, upper: 3, velocity: 3, acceleration: 30, jerk: 300, effort: 20}]}"
+    )
+    robot = load_robot(tmp_path / "one.yaml")
+    arm = SimArm(robot)
+
+    def turning(physics: dict[str, float], speed: float = 0.5) -> tuple[float, float]:
+        arm.reset(Start(robot.home, physics=physics))
+        for tick in range(1, 11):
+            arm.send(Command(robot.home + tick * speed / robot.rate_hz))
+            arm.clock.sleep_until(arm.clock.now_ns() + 50_000_000)
+        seen = arm.observe()
+        return float(seen["joint_effort"][0]), float(seen["joint_position"][0])
+
+    free, moved = turning({})
+    assert moved == pytest.approx(0.25, abs=0.01)
+    for sign in (1.0, -1.0):
+        effort, _ = turning({"joint_friction_nm": 2.0}, 0.5 * sign)
+        assert effort - sign * free == pytest.approx(sign * 2.0, abs=0.05)
+    assert abs(turning({"motor_strength_scale": 0.1, "joint_friction_nm": 2.5})[1]) < 0.01
+    assert turning({}) == (free, moved)
+    arm.close()
+
+
 def test_inertia_of_links_takes_effort_to_speed_up(arm: SimArm):
     def lag(physics: dict[str, float]) -> float:
         arm.reset(Start(PANDA.home, 0.08, physics={"motor_strength_scale": 0.05, "gravity_m_s2": 0.0, **physics}))

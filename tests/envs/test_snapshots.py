@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import numpy as np
 import pytest
 
@@ -11,6 +13,7 @@ from understudy.envs.arms.guard import Guard
 from understudy.envs.arms.robot import load_robot
 from understudy.envs.experts.expert import make_expert
 from understudy.envs.make import make_env
+from understudy.envs.parameters import RANDOMIZABLE
 from understudy.envs.randomization import load_randomization
 from understudy.envs.tasks.task import make_task
 from understudy.errors import InputError
@@ -48,6 +51,101 @@ def test_the_same_actions_from_a_moment_give_the_same_bits(task: str, robot: str
                 assert b"".join(again[key].tobytes() for key in sorted(again)) == b"".join(seen[step - 1][1:-1])
             for later in range(step, 55):
                 assert outcome(env, actions[later]) == seen[later], (seed, step, later)
+    env.close()
+
+
+class InTurn:
+    """Physics in a given order."""
+
+    name = "in turn"
+
+    def __init__(self, *samples: dict[str, float]) -> None:
+        self.samples = itertools.cycle(samples)
+
+    def sample(self, rng: np.random.Generator) -> dict[str, float]:
+        return next(self.samples)
+
+    def report(self, success: bool) -> None:
+        pass
+
+
+def everything(seed: int) -> dict[str, float]:
+    """Every parameter away from nominal, few far."""
+    rng = np.random.default_rng(seed)
+    drawn = load_randomization("hard+looks").sample(rng)
+    for name, parameter in RANDOMIZABLE.items():
+        reach = min(parameter.high - parameter.nominal, 0.02)
+        drawn.setdefault(name, parameter.nominal + float(rng.uniform(0.2, 0.8)) * reach)
+    pattern = float(rng.integers(1, 5) + 4 * (seed % 2))
+    textures = dict.fromkeys(("object_texture", "table_texture", "arm_texture"), pattern)
+    return drawn | textures | {"object_size_scale": float(rng.uniform(0.85, 1.15))}
+
+
+@pytest.mark.parametrize(("task", "robot"), [("lift", "panda"), ("stack", "panda"), ("drawer", "xarm6")])
+def test_a_moment_of_other_physics_and_sizes_is_gone_back_to_with_its_looks(task: str, robot: str):
+    """Every parameter differs between the moment's episode and the one it is gone back from, sizes too."""
+    here, there = everything(1), everything(2)
+    assert here.keys() == there.keys() == RANDOMIZABLE.keys()
+    assert not [name for name in here if here[name] == there[name] or here[name] == RANDOMIZABLE[name].nominal]
+    env, fresh = (make_env(task, robot, randomization=InTurn(here, there, {})) for _ in range(2))
+    observation, _ = env.reset(seed=1)
+    expert = make_expert(task, robot)
+    expert.reset(observation)
+    moments, actions, seen = [], [], []
+    for _ in range(46):
+        moments.append(env.save())
+        actions.append(expert.act(observation))
+        seen.append(outcome(env, actions[-1]))
+        observation = dict(env.aligned.values)
+    picture = env.control.arm.inner.render("front", 64, 48)
+    for step in (40, 3, 30, 45, 38):
+        env.reset(seed=2)  # by turns with all others, and with nominal ones
+        for action in actions[:4]:
+            env.step_units(action)
+        env.control.arm.inner.render("front", 64, 48)
+        env.restore(moments[step])
+        for later in range(step, 46):
+            assert outcome(env, actions[later]) == seen[later], (step, later)
+        assert np.array_equal(env.control.arm.inner.render("front", 64, 48), picture), step
+    env.randomization = fresh.randomization = InTurn(there)
+    env.restore(moments[30])
+    for one in (env, fresh):
+        one.reset(seed=9)
+    assert [outcome(env, action) for action in actions[:8]] == [outcome(fresh, action) for action in actions[:8]]
+    env.close()
+    fresh.close()
+
+
+def test_looks_of_an_episode_are_forgotten_when_objects_take_another_size():
+    """Once the arm kept an episode's colours and camera when the next one had objects of another size."""
+    env = make_env("lift", randomization=InTurn({}, everything(1), {}))
+    pictures = []
+    for _ in range(3):
+        env.reset(seed=4)
+        pictures.append(env.control.arm.inner.render("front", 64, 48))
+    assert not np.array_equal(pictures[0], pictures[1])
+    assert np.array_equal(pictures[0], pictures[2])
+    env.close()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("task", "robot"), [("lift", "panda"), ("stack", "xarm6"), ("drawer", "xarm6")])
+def test_every_moment_can_be_gone_back_to(task: str, robot: str):
+    """What PyBullet saves brings back all but one or two in thirty."""
+    env = make_env(task, robot)
+    observation, _ = env.reset(seed=1)
+    expert = make_expert(task, robot)
+    expert.reset(observation)
+    moments, actions, seen = [], [], []
+    for _ in range(60):
+        moments.append(env.save())
+        actions.append(expert.act(observation))
+        seen.append(outcome(env, actions[-1]))
+        observation = dict(env.aligned.values)
+    for step in np.random.default_rng(0).permutation(60):
+        env.restore(moments[step])
+        for later in range(step, min(60, step + 6)):
+            assert outcome(env, actions[later]) == seen[later], (step, later)
     env.close()
 
 
