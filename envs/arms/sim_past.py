@@ -57,6 +57,5 @@ class SimPast:
         return Past(self._start, tuple(self._deeds))
 
     def restore(self, past: Past | None) -> None:
-        """Go on from `past`."""
-        if past is not None:
-            self._start, self._deeds = past.start, list(past.deeds)
+        """Go on from `past`; from None, what comes cannot be done again either."""
+        self._start, self._deeds = (None, []) if past is None else (past.start, list(past.deeds))
