@@ -218,11 +218,12 @@ def draw_robustness(found: Robustness, path: Path) -> None:
     figure = new_figure(110 + 235 * len(rows), path)
     grid = figure.add_gridspec(len(rows), 1, hspace=0.55)
     left = iter(sweeps)
-    for row, count in zip(grid, rows, strict=True):
-        for index, cell in enumerate(row.subgridspec(1, count, wspace=0.08)):
-            axis = figure.add_subplot(cell)
+    for row, count in enumerate(rows):
+        cells = grid[row, 0].subgridspec(1, count, wspace=0.08)
+        for column in range(count):
+            axis = figure.add_subplot(cells[0, column])
             _draw_sweep(axis, next(left))
-            axis.tick_params(labelleft=index == 0)
+            axis.tick_params(labelleft=column == 0)
     episodes = sweeps[0].points[0].episodes if sweeps else 0
     head = f"{found.policy or 'policy'} at {found.task} on {found.robot}: success against each parameter alone"
     legend = f"{episodes} episodes a point, 95% intervals. Band: training range. Dashed: nominal. Square: below half."
