@@ -26,7 +26,7 @@ from understudy.benchmarks.peer_process import peer_process
 from understudy.envs.arm_env import ArmEnv
 from understudy.envs.arms.arm import Command, Start
 from understudy.envs.arms.sim_arm import SOLVER_RESIDUAL, SimArm
-from understudy.envs.arms.sim_motors import PHYSICS_HZ
+from understudy.envs.arms.sim_clock import PHYSICS_HZ
 from understudy.envs.arms.sim_render import CAMERAS, FAR_M, NEAR_M, View
 from understudy.envs.make import make_env
 from understudy.errors import InputError, UnderstudyError

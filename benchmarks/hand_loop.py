@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from understudy.envs.arm_env import ArmEnv
 from understudy.envs.arms.arm import Command, Start
 from understudy.envs.arms.sim_arm import SimArm
-from understudy.envs.arms.sim_motors import PHYSICS_HZ
+from understudy.envs.arms.sim_clock import PHYSICS_HZ
 
 Array = NDArray[Any]
 PYBULLETS_RESIDUAL = 1e-7

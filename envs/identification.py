@@ -8,6 +8,9 @@ of an episode with K rows is
 
 with s_q = 0.01 rad, s_p = 5 mm, and h(r) = min(r, 6)^2: an object that slipped tells nothing by how far it then rolled.
 
+The arm's own parameters are fitted to joints and tool alone, and those of objects, contact and grip after that: how an
+object slips or tips is next to chaotic, and would pull at what the joints tell well.
+
 How sure is the fit? The residuals of neighbouring ticks are anything but independent, so that the curvature of the
 error alone would promise far too much. Episodes are independent: the covariance is the cluster-robust sandwich
 (Liang and Zeger 1986) A^-1 B A^-1 with A = sum_i J_i' J_i and B = sum_i (J_i' r_i)(J_i' r_i)' over episodes i, to
@@ -27,7 +30,7 @@ from numpy.typing import NDArray
 
 from understudy.datasets.episode import Episode
 from understudy.envs.arms.robot import RobotDescription
-from understudy.envs.arms.sim_motors import PHYSICS_HZ
+from understudy.envs.arms.sim_clock import PHYSICS_HZ
 from understudy.envs.distributions import AnyDistribution, Distribution, Shape
 from understudy.envs.identification_search import (
     EXPLAINED,
@@ -48,6 +51,10 @@ from understudy.errors import InputError, unknown_name
 
 Vector = NDArray[np.float64]
 
+OWN = ("arm", "motors", "timing")
+HANDLING = ("gripper_strength_scale",)
+"""Groups of parameters that joints and tool tell, and what in them only an object does."""
+LEAST_EVALUATIONS = 10
 CLEAR = 0.5
 """A parameter is told when its 95% interval is narrower than this share of the range searched."""
 LEAST_WIDTH = 0.005
@@ -83,8 +90,8 @@ class IdentifyConfig:
             raise InputError(f"Name each parameter once, got {', '.join(self.parameters)}.")
         if not 0.0 < self.held_out < 1.0:
             raise InputError(f"held_out must be a share between 0 and 1, got {self.held_out}.")
-        if self.evaluations < 10:
-            raise InputError(f"evaluations must be at least 10, got {self.evaluations}.")
+        if self.evaluations < LEAST_EVALUATIONS:
+            raise InputError(f"evaluations must be at least {LEAST_EVALUATIONS}, got {self.evaluations}.")
 
 
 @dataclass(frozen=True)
@@ -158,14 +165,56 @@ def identify(
     """
     train, held_out = split_episodes(episodes, config)
     with Replayer(robot, task, ReplayConfig(config.channel)) as replayer:
+        stages: list[_Stage] = []
+        known: dict[str, float] = {}
+        for names, objects in _stages(config.parameters):
+            problem = Problem(replayer, names, known, objects=objects)
+            share = max(LEAST_EVALUATIONS, config.evaluations * len(names) // len(config.parameters))
+            stages.append(_fit_stage(problem, train, share, config.seed, _after(progress, stages)))
+            known = {one.name: one.value for stage in stages for one in stage.parameters}
         problem = Problem(replayer, config.parameters)
-        found = search(problem, train, config.evaluations, config.seed, progress)
-        best, local = polish(problem, train, found.best)
-        low, high = found.resampled(best, problem.episode_errors(train, best), config.seed)
         nominal = {name: PARAMETERS[name].nominal for name in config.parameters}
-        fitted = problem.physics(best)
         before = [problem.errors(part, nominal) for part in (train, held_out)]
-        after = [problem.errors(part, fitted) for part in (train, held_out)]
+        after = [problem.errors(part, known) for part in (train, held_out)]
+    found = {one.name: one for stage in stages for one in stage.parameters}
+    return Fit(
+        tuple(found[name] for name in config.parameters),
+        tuple(pair for stage in stages for pair in stage.alike),
+        *(before[0], after[0], before[1], after[1]),
+        *(len(train), len(held_out), sum(stage.evaluations for stage in stages)),
+        all(stage.done for stage in stages),
+    )
+
+
+@dataclass(frozen=True)
+class _Stage:
+    """What came of the parameters that were sought together."""
+
+    parameters: tuple[FittedParameter, ...]
+    alike: tuple[tuple[str, str, float], ...]
+    evaluations: int
+    done: bool
+
+
+def _stages(names: tuple[str, ...]) -> list[tuple[tuple[str, ...], bool]]:
+    """(names, whether objects count) of each search: the arm's own parameters from joints and tool, then the others."""
+    own = tuple(name for name in names if PARAMETERS[name].group in OWN and name not in HANDLING)
+    others = tuple(name for name in names if name not in own)
+    return [(part, objects) for part, objects in ((own, False), (others, True)) if part]
+
+
+def _after(progress: Progress | None, stages: Sequence[_Stage]) -> Progress | None:
+    """Counts on from the stages before."""
+    before = sum(stage.evaluations for stage in stages)
+    return None if progress is None else lambda done, error: progress(before + done, error)
+
+
+def _fit_stage(
+    problem: Problem, train: Sequence[Episode], evaluations: int, seed: int, progress: Progress | None
+) -> _Stage:
+    found = search(problem, train, evaluations, seed, progress)
+    best, local = polish(problem, train, found.best)
+    low, high = found.resampled(best, problem.episode_errors(train, best), seed)
     spread = local.covariance(len(train))
     # how far the fit may still be from the least error counts too; where errors are left, so do how far the search
     # was still looking, and where else the episodes had it best: there may be a better valley
@@ -173,11 +222,9 @@ def identify(
     explained = local.error / len(train) <= EXPLAINED**2
     halves = halves if explained else halves + found.width
     ends = zip(np.minimum(best - halves, low).tolist(), np.maximum(best + halves, high).tolist(), strict=True)
-    parameters = tuple(map(_fitted, config.parameters, best.tolist(), ends))
-    alike = _alike(config.parameters, spread)
+    parameters = tuple(map(_fitted, problem.names, best.tolist(), ends))
     done = explained or bool(np.max(found.width) < LEAST_WIDTH)
-    counts = len(train), len(held_out), len(found.places)
-    return Fit(parameters, alike, before[0], after[0], before[1], after[1], *counts, done)
+    return _Stage(parameters, _alike(problem.names, spread), len(found.places), done)
 
 
 def split_episodes(episodes: Sequence[Episode], config: IdentifyConfig) -> tuple[list[Episode], list[Episode]]:

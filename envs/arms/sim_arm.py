@@ -6,7 +6,6 @@ the arm.
 
 from __future__ import annotations
 
-import time
 import weakref
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -22,9 +21,10 @@ from understudy.envs.arms.arm import Command, Observation, Pose, Start
 from understudy.envs.arms.findings import refuse
 from understudy.envs.arms.robot import RobotDescription
 from understudy.envs.arms.robot_check import check_full_urdf
+from understudy.envs.arms.sim_clock import PHYSICS_HZ, SimClock
 from understudy.envs.arms.sim_dynamics import Dynamics
 from understudy.envs.arms.sim_looks import SimLooks
-from understudy.envs.arms.sim_motors import PHYSICS_HZ, MotorState, SimMotors
+from understudy.envs.arms.sim_motors import MotorState, SimMotors
 from understudy.envs.arms.sim_past import Past, SimPast
 from understudy.envs.arms.sim_physics import SimPhysics, unload_frames
 from understudy.envs.arms.sim_render import CAMERAS, SimRenderer, fastest_renderer
@@ -42,63 +42,6 @@ SOLVER_RESIDUAL = 1e-5
 of `pick_place`, `stack` and `insert`, played again with the same commands, end with the object within 0.4 mm and the
 joints within 0.13 mrad of where the default has them; the default itself is up to 0.7 mm from four times its
 iterations. An arm that should stand still is 0.1 mrad off. At 1e-4 that is 0.5 mrad; at 1e-3 a peg slipped away."""
-
-
-class SimClock:
-    """Simulated time. Waiting steps the physics, as fast as it goes or paced to real time."""
-
-    def __init__(self, arm: SimArm, realtime: bool) -> None:
-        self._arm = arm
-        self._realtime = realtime
-        self._steps = 0
-        self._start_ns = 0
-        self._wall_start_ns = time.monotonic_ns()
-        self.late_steps = 0
-        """Physics steps that began more than 10 ms behind real time (only when paced)."""
-
-    def now_ns(self) -> int:
-        """See `Clock`."""
-        return self._start_ns + self._steps * 1_000_000_000 // PHYSICS_HZ
-
-    def restart_count(self) -> None:
-        """Count physics steps from now on, so that an episode's stamps are rounded the same whatever came before."""
-        self._start_ns, self._steps = self.now_ns(), 0
-
-    @property
-    def steps(self) -> int:
-        """Physics steps since the count was restarted."""
-        return self._steps
-
-    def run_to(self, steps: int) -> None:
-        """Step the physics until there are so many, as fast as it goes."""
-        while self._steps < steps:
-            self._arm.step_physics(self.now_ns())
-            self._steps += 1
-
-    def save(self) -> tuple[int, int]:
-        """What `restore` needs to go back to now."""
-        return self._start_ns, self._steps
-
-    def restore(self, state: tuple[int, int]) -> None:
-        """Go back to what `save` returned; a paced clock is paced from now on."""
-        self._start_ns, self._steps = state
-        self._wall_start_ns = time.monotonic_ns() - self.now_ns()
-
-    def sleep_until(self, stamp_ns: int) -> None:
-        """Step the physics until `stamp_ns` (to within a microsecond)."""
-        while (now_ns := self.now_ns()) + 1000 < stamp_ns:
-            self._arm.step_physics(now_ns)
-            self._steps += 1
-            if self._realtime:
-                self._pace()
-
-    def _pace(self) -> None:
-        ahead_ns = self._wall_start_ns + self.now_ns() - time.monotonic_ns()
-        if ahead_ns > 0:
-            time.sleep(ahead_ns * 1e-9)
-        elif ahead_ns < -10_000_000:
-            self.late_steps += 1
-            self._wall_start_ns -= ahead_ns
 
 
 @dataclass(frozen=True)
@@ -146,7 +89,7 @@ class SimArm:
         self._robot = robot
         self._cameras = {name: _camera(robot, name) for name in cameras}
         self._objects = dict(objects or {})
-        self.clock = SimClock(self, realtime)
+        self.clock = SimClock(self.step_physics, realtime)
         self._closed = False
         renderer = fastest_renderer() if cameras or pictures else "tiny"
         self._client = pybullet.connect(pybullet.DIRECT)

@@ -18,13 +18,12 @@ from understudy.envs.arms.actuation import Actuation
 from understudy.envs.arms.arm import Command
 from understudy.envs.arms.dynamics import Dynamics
 from understudy.envs.arms.robot import RobotDescription
+from understudy.envs.arms.sim_clock import PHYSICS_HZ
 from understudy.envs.arms.sim_physics import DAMPING
 from understudy.errors import InputError
 
 Vector = NDArray[np.float64]
 
-PHYSICS_HZ = 240
-"""PyBullet's own default; its contact solver is tuned for it."""
 STEP_NS = 1_000_000_000 // PHYSICS_HZ
 FINGER_GAIN = 0.1
 """PyBullet's own default position gain."""

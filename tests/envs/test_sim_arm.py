@@ -13,7 +13,7 @@ from understudy.envs.arms.arm import Command, Observation, Pose, Start
 from understudy.envs.arms.kinematics import Kinematics
 from understudy.envs.arms.robot import load_robot
 from understudy.envs.arms.sim_arm import SimArm
-from understudy.envs.arms.sim_motors import PHYSICS_HZ
+from understudy.envs.arms.sim_clock import PHYSICS_HZ
 from understudy.envs.randomization import PARAMETERS
 from understudy.envs.tasks.lift import Lift
 from understudy.errors import InputError

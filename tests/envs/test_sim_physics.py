@@ -14,7 +14,7 @@ import pytest
 from understudy.envs.arms.arm import Command, Pose, Start
 from understudy.envs.arms.robot import load_robot
 from understudy.envs.arms.sim_arm import SimArm
-from understudy.envs.arms.sim_motors import PHYSICS_HZ
+from understudy.envs.arms.sim_clock import PHYSICS_HZ
 from understudy.envs.arms.sim_scene import TABLE
 from understudy.envs.make import make_env
 from understudy.envs.parameters import NOMINAL, PARAMETERS
