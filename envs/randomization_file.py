@@ -30,7 +30,8 @@ def read_distributions(path: Path) -> tuple[dict[str, AnyDistribution], dict[str
         node = yaml.compose(path.read_text(), Loader=yaml.SafeLoader)
     except yaml.MarkedYAMLError as error:
         line = "" if error.problem_mark is None else f", line {error.problem_mark.line + 1}"
-        raise InputError(f"{path}{line}: not readable as YAML: {' '.join(str(error.problem).split())}.") from error
+        told = ", ".join(part for part in (error.context, error.problem) if part)
+        raise InputError(f"{path}{line}: not readable as YAML: {told}; mend it there.") from error
     except (yaml.YAMLError, OSError, ValueError, RecursionError) as error:
         raise InputError(f"{path}: not readable as YAML: {' '.join(str(error).split())}") from error
     if not isinstance(node, yaml.MappingNode):

@@ -14,7 +14,16 @@ from typing import Annotated, Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator, model_validator
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
 
 from understudy.envs.arms.findings import Finding, refuse
 from understudy.envs.arms.robot_check import check_files
@@ -26,8 +35,20 @@ ROBOTS = Path(__file__).parent / "robots"
 OURS = ("folder",)
 """Fields that files do not have."""
 
-Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
-Finite = Annotated[float, Field(allow_inf_nan=False)]
+
+def _no_truth(value: object) -> object:
+    if isinstance(value, bool):
+        raise ValueError(f"expected a number, got {value}; YAML takes yes, no, on and off for that")
+    return value
+
+
+LARGEST, FARTHEST = 1e7, 1e4
+"""Of what is positive, and of places and angles, in SI units. No arm comes near: beyond are slips of the pen, which
+planning of motions cannot reckon with."""
+Number = Annotated[float, BeforeValidator(_no_truth), Field(allow_inf_nan=False)]
+Positive = Annotated[Number, Field(gt=0, ge=1e-6, le=LARGEST)]
+Finite = Annotated[Number, Field(ge=-FARTHEST, le=FARTHEST)]
+Pixels = Annotated[int, BeforeValidator(_no_truth), Field(gt=0, le=8192)]
 Triple = tuple[Finite, Finite, Finite]
 
 
@@ -132,8 +153,8 @@ class TopicDescription(_Strict):
 class CameraDescription(TopicDescription):
     """An image topic: raw (`sensor_msgs/Image`) rgb8 or bgr8."""
 
-    width: Annotated[int, Field(gt=0)]
-    height: Annotated[int, Field(gt=0)]
+    width: Pixels
+    height: Pixels
 
 
 class RosDescription(_Strict):
@@ -157,7 +178,7 @@ class RosDescription(_Strict):
 class RobotDescription(_Strict):
     """A robot as its YAML file states it; `load_robot` is the way to get one."""
 
-    name: str
+    name: Annotated[str, Field(min_length=1)]
     urdf: str
     """Path beside the YAML file, absolute, or `package:path` inside an installed Python package."""
     kinematics: str | None = None
@@ -166,9 +187,9 @@ class RobotDescription(_Strict):
     tool_frame: str
     """URDF link whose pose is `tool_position` and `tool_quaternion`."""
     gripper: GripperDescription | None = None
-    rate_hz: Annotated[float, Field(ge=1, le=1000)] = 20.0
+    rate_hz: Annotated[Number, Field(ge=1, le=1000)] = 20.0
     """Control rate: one command a period."""
-    payload_kg: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 0.0
+    payload_kg: Annotated[Number, Field(ge=0, le=LARGEST)] = 0.0
     """The heaviest thing the tool carries; the Guard keeps efforts within limits with it in hand."""
     workspace: WorkspaceDescription
     ros: RosDescription = RosDescription()

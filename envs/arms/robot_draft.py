@@ -12,7 +12,7 @@ import numpy as np
 
 from understudy.envs.arms.findings import Finding, refuse
 from understudy.envs.arms.kinematics import Kinematics
-from understudy.envs.arms.robot import read_robot
+from understudy.envs.arms.robot import FARTHEST, LARGEST, read_robot
 from understudy.envs.arms.urdf import Joint, Urdf, read_urdf
 from understudy.envs.arms.urdf_check import check_axes, check_names, check_numbers, check_tree
 from understudy.errors import InputError
@@ -20,6 +20,8 @@ from understudy.errors import InputError
 SAMPLES = 4000
 GRIP_N = 20.0
 ENDLESS_RAD = 3.1416
+FASTEST_RAD_S = 1000.0
+"""Where a URDF gives a speed beyond, it means none."""
 TOOL_WORDS = ("tcp", "grasp", "tool", "ee", "tip", "flange", "hand")
 
 
@@ -121,10 +123,11 @@ def _tool(urdf: Urdf, link: str) -> str:
 
 def _joint_line(joint: Joint) -> str:
     lower, upper = (-ENDLESS_RAD, ENDLESS_RAD) if joint.lower is None else (joint.lower, joint.upper or 0.0)
+    lower, upper = max(lower, -FARTHEST), min(upper, FARTHEST)
     home = 0.0 if lower < 0.0 < upper else 0.5 * (lower + upper)
-    speed = joint.velocity or 1.0
+    speed = min(joint.velocity or 1.0, FASTEST_RAD_S)
     numbers = {"home": home, "lower": lower, "upper": upper, "velocity": speed}
-    numbers |= {"acceleration": 4 * speed, "jerk": 40 * speed, "effort": joint.effort or 1.0}
+    numbers |= {"acceleration": 4 * speed, "jerk": 40 * speed, "effort": min(joint.effort or 1.0, LARGEST)}
     written = ", ".join(f"{name}: {value:.10g}" for name, value in numbers.items())
     return f"  - {{name: {_quoted(joint.name)}, {written}}}"
 

@@ -22,6 +22,7 @@ REMEDIES = {
     "int_parsing": WHOLE,
     "int_from_float": WHOLE,
     "string_type": TEXT,
+    "string_too_short": TEXT,
     "string_pattern_mismatch": "write letters, digits and '_' between slashes, as in /arm/reset",
     "literal_error": "write one of these",
     "too_short": SEVERAL,

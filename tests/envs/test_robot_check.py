@@ -289,6 +289,23 @@ REFUSED = {
         URDF, swapped(YAML, "force: 20", "force: -20"),
         r"little\.yaml:14: gripper\.force: Input should be greater than 0 \(got -20\); raise it",
     ),
+    "a number beyond sense": (
+        URDF, swapped(YAML, "acceleration: 8", "acceleration: 1e300"),
+        r"little\.yaml:5: joints\.0\.acceleration: Input should be less than or equal to 10000000 \(got .*\); lower it",
+    ),
+    "a number next to none": (
+        URDF, swapped(YAML, "jerk: 100", "jerk: 1e-300"),
+        r"little\.yaml:5: joints\.0\.jerk: Input should be greater than or equal to 0\.000001 \(got .*\); raise it",
+    ),
+    "a truth for a number": (
+        URDF, swapped(YAML, "home: 0.7", "home: yes"),
+        r"little\.yaml:6: joints\.1\.home: expected a number, got True; YAML takes yes, no, on and off for that",
+    ),
+    "a camera beyond sense": (
+        URDF, YAML + "ros:\n  cameras:\n    front: {topic: /front, width: 1000000, height: 10}\n",
+        r"little\.yaml:18: ros\.cameras\.front\.width: Input should be less than or equal to 8192 \(got 1000000\);",
+    ),
+    "no name": (URDF, swapped(YAML, "name: little", "name: ''"), r"little\.yaml:1: name: .*; write a text"),
     "a word for a number": (
         URDF, YAML + "rate_hz: fast\n",
         r"little\.yaml:16: rate_hz: Input should be a valid number.*'fast'\); write a number",
@@ -361,6 +378,13 @@ def test_no_file_is_begun_from_limits_that_are_none(tmp_path: Path):
         InputError, match=r"little\.urdf:4: joint 'turn': its limits \[2\.0, -2\.0, .* or its range is empty"
     ):
         report_robot(str(tmp_path / "little.urdf"), as_json=False)
+
+
+def test_limits_of_a_urdf_that_mean_none_make_a_file_that_loads(tmp_path: Path):
+    boundless = 'lower="-1e16" upper="1e16" velocity="1e16" effort="1e16"'
+    write(tmp_path, URDF.replace('lower="-2" upper="2" velocity="2" effort="50"', boundless))
+    assert report_robot(str(tmp_path / "little.urdf"), as_json=False, write=tmp_path / "begun.yaml") == 0
+    assert load_robot(tmp_path / "begun.yaml").joints[0].upper == 1e4
 
 
 @pytest.mark.parametrize(
