@@ -78,13 +78,28 @@ class Errors:
 class Problem:
     """Errors of episodes as a function of a place in the unit box."""
 
-    def __init__(self, replayer: Replayer, names: tuple[str, ...]) -> None:
+    def __init__(
+        self,
+        replayer: Replayer,
+        names: tuple[str, ...],
+        known: Mapping[str, float] | None = None,
+        *,
+        objects: bool = True,
+    ) -> None:
+        """Args:
+        replayer: of the robot and task.
+        names: what is sought.
+        known: values of other parameters; those named in neither are nominal.
+        objects: whether the distances of objects count; else only those of joints and tool.
+        """
         self._replayer = replayer
         self.names = names
+        self._known = dict(known or {})
+        self._objects = objects
 
     def physics(self, place: Vector) -> dict[str, float]:
-        """Parameters at a place (P,) in [0, 1]."""
-        return {name: from_unit(name, float(at)) for name, at in zip(self.names, place, strict=True)}
+        """Parameters at a place (P,) in [0, 1], and those that are known."""
+        return self._known | {name: from_unit(name, float(at)) for name, at in zip(self.names, place, strict=True)}
 
     def residuals(self, episode: Episode, place: Vector) -> Vector:
         """(R,) whose squares sum up to the episode's error."""
@@ -92,7 +107,7 @@ class Problem:
         count = len(rows["joint_position"])
         parts = [rows["joint_position"] / JOINT_SCALE_RAD / math.sqrt(rows["joint_position"].shape[1])]
         for key, values in rows.items():
-            if key != "joint_position":
+            if key == "tool_position" or (self._objects and key != "joint_position"):
                 away = values / PLACE_SCALE_M
                 lengths = np.maximum(np.linalg.norm(away, axis=1, keepdims=True), 1e-12)
                 farthest = math.inf if key == "tool_position" else FARTHEST
