@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Any, Literal, cast
 
@@ -152,18 +153,19 @@ class ArmEnv(gymnasium.Env[Observations, NDArray[np.float32]]):
 
     def _numbers(self, action: NDArray[np.float32]) -> NDArray[np.float64]:
         """An action (A,) as finite numbers, or what is wrong with it."""
-        labels = list(self.spec_units.labels)
+        labels = self.spec_units.labels
         try:
             numbers = np.asarray(action, np.float64)
         except (TypeError, ValueError) as error:
             raise InputError(
-                f"An action is {len(labels)} numbers, each in [-1, 1]: {labels}; got {action!r}."
+                f"An action is {len(labels)} numbers, each in [-1, 1]: {list(labels)}; got {action!r}."
             ) from error
         if numbers.shape != (len(labels),):
             raise InputError(
-                f"An action has shape {numbers.shape}; expected {self.action_space.shape}, each in [-1, 1]: {labels}."
+                f"An action has shape {numbers.shape}; expected {self.action_space.shape}, each in [-1, 1]: "
+                f"{list(labels)}."
             )
-        if not np.isfinite(numbers).all():
+        if not all(map(math.isfinite, numbers.tolist())):  # of so few, several times faster than numpy
             wrong = ", ".join(f"{labels[index]} is {numbers[index]}" for index in np.flatnonzero(~np.isfinite(numbers)))
             raise InputError(
                 f"An action must be finite numbers in [-1, 1], and of this one {wrong}. Nothing was sent; look at what "
