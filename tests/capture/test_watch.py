@@ -12,7 +12,7 @@ import pytest
 
 from understudy.capture.devices.scripted import ScriptedDevice
 from understudy.capture.session import Session, SessionConfig
-from understudy.capture.watch import COMMAND, GRIPPER_COMMAND, REQUESTED, WatchConfig, Watcher
+from understudy.capture.watch import COMMAND, GRIPPER_COMMAND, REQUESTED, WatchConfig, Watcher, require_topics
 from understudy.datasets.checking.checks import check_dataset
 from understudy.datasets.episode import Episode
 from understudy.datasets.schema import ActionSpec
@@ -22,7 +22,7 @@ from understudy.envs.arms.arm import Command
 from understudy.envs.arms.clock import VirtualClock
 from understudy.envs.arms.robot import load_robot
 from understudy.envs.make import make_env
-from understudy.envs.tasks.task import make_task
+from understudy.envs.tasks.task import known_tasks, make_task
 from understudy.errors import InputError
 
 PERIOD_NS = 50_000_000
@@ -259,3 +259,17 @@ def test_a_task_whose_observations_no_topic_gives_is_refused(tmp_path: Path) -> 
     blind = PANDA.model_copy(update={"ros": PANDA.ros.model_copy(update={"poses": {}})})
     with pytest.raises(InputError, match="observes goal_position, and robot 'panda' names no topic"):
         Watcher(blind, make_task("reach"), dataset, Replay({}, [], VirtualClock()), VirtualClock())
+
+
+@pytest.mark.parametrize(
+    ("task", "robot"), [(name, robot) for name in known_tasks() for robot in make_task(name).robots]
+)
+def test_every_declared_robot_names_topics_for_all_that_its_tasks_observe(task: str, robot: str):
+    require_topics(load_robot(robot), make_task(task))
+
+
+def test_a_task_that_a_robots_file_has_no_topics_for_is_refused():
+    with pytest.raises(
+        InputError, match=r"Task 'drawer' observes .*object_opening, and robot 'two_joint' names no topic"
+    ):
+        require_topics(load_robot("two_joint"), make_task("drawer"))
