@@ -16,9 +16,11 @@ import numpy as np
 from understudy.envs.arms.findings import Finding, RobotFault
 from understudy.envs.arms.urdf import Joint, Urdf, read_urdf
 from understudy.envs.arms.urdf_check import (
+    LIMIT_ELEMENT,
     ROUNDING,
     check_any_mass,
     check_axes,
+    check_limits,
     check_masses,
     check_names,
     check_numbers,
@@ -32,7 +34,8 @@ from understudy.errors import InputError, unknown_name
 if TYPE_CHECKING:
     from understudy.envs.arms.robot import JointDescription, RobotDescription
 
-LIMIT_ELEMENT = '<limit lower="..." upper="..." velocity="..." effort="..."/>'
+DEGREES_RAD = 20.0
+"""Three turns: limits beyond are degrees, most likely."""
 
 
 def check_files(robot: RobotDescription, path: Path) -> list[Finding]:
@@ -54,7 +57,7 @@ def check_files(robot: RobotDescription, path: Path) -> list[Finding]:
         if described.name in urdf.joints:
             findings += _arm_joint(described, urdf.joints[described.name], urdf, lines.at("joints", index))
     findings += [*check_tree(urdf), *check_numbers(urdf), *_tool(robot, urdf, lines), *_fingers(robot, urdf, lines)]
-    return [*findings, *_others(robot, urdf), *check_masses(urdf)]
+    return [*findings, *check_limits(urdf, robot.joint_names), *_others(robot, urdf), *check_masses(urdf)]
 
 
 def check_full_urdf(robot: RobotDescription) -> list[Finding]:
@@ -127,6 +130,9 @@ def _arm_joint(described: JointDescription, joint: Joint, urdf: Urdf, listed: st
         wanted = LIMIT_ELEMENT if joint.kind == "revolute" else '<limit velocity="..." effort="..."/>'
         yield wrong(" is not limited in the URDF", f"give it {wanted} with the maker's numbers")
         return
+    if max(abs(described.lower), abs(described.upper)) > DEGREES_RAD:
+        told = f"{name}: limits [{described.lower}, {described.upper}] rad are more than three turns"
+        yield Finding("joint limits", "warning", listed, told, "write radians, not degrees, here and in the URDF")
     for number, unit in ((joint.velocity, "velocity"), (joint.effort, "effort")):
         if number <= 0:
             yield wrong(f": its {unit} limit in the URDF is {number}, so it could never move", "write the maker's")
@@ -205,13 +211,7 @@ def _others(robot: RobotDescription, urdf: Urdf) -> Iterator[Finding]:
             continue
         if joint.mimic is not None and joint.mimic.leader not in urdf.joints:
             continue  # said of the URDF
-        if joint.kind in ("revolute", "prismatic") and joint.lower is None:
-            yield Finding(
-                "other joints", "error", f"{urdf.path}:{joint.line}",
-                f"joint {joint.name!r} is not limited in the URDF, which makes it no valid one",
-                f"give it {LIMIT_ELEMENT}, or make it fixed",
-            )  # fmt: skip
-        elif joint.mimic is None:
+        if joint.mimic is None:
             yield Finding(
                 "other joints", "warning", f"{urdf.path}:{joint.line}",
                 f"joint {joint.name!r} moves and the robot's file does not list it, so it is taken to stand at 0",

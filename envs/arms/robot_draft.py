@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import os
 import tempfile
 from collections.abc import Iterator
@@ -14,7 +13,7 @@ from understudy.envs.arms.findings import Finding, refuse
 from understudy.envs.arms.kinematics import Kinematics
 from understudy.envs.arms.robot import FARTHEST, LARGEST, read_robot
 from understudy.envs.arms.urdf import Joint, Urdf, read_urdf
-from understudy.envs.arms.urdf_check import check_axes, check_names, check_numbers, check_tree
+from understudy.envs.arms.urdf_check import check_axes, check_limits, check_names, check_numbers, check_tree
 from understudy.errors import InputError
 
 SAMPLES = 4000
@@ -37,9 +36,10 @@ def draft_robot(urdf_path: Path, folder: Path) -> str:
     if not urdf_path.is_file():
         raise InputError(f"URDF {urdf_path} does not exist.")
     urdf = read_urdf(urdf_path)
-    refuse([*check_names(urdf), *check_axes(urdf), *check_tree(urdf), *check_numbers(urdf)])
+    parts = (check_names, check_axes, check_tree, check_limits, check_numbers)
+    refuse([finding for part in parts for finding in part(urdf)])
     arm = _longest_chain(urdf)
-    refuse(list(_unlimited(urdf, arm)))
+    refuse(list(_empty(urdf, arm)))
     if not arm:
         raise InputError(
             f"URDF {urdf_path} has no joint that turns, is limited and is free; nothing can be an arm here."
@@ -63,16 +63,14 @@ def draft_robot(urdf_path: Path, folder: Path) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _unlimited(urdf: Urdf, arm: list[Joint]) -> Iterator[Finding]:
-    """Joints whose limits cannot be those of a robot's file."""
+def _empty(urdf: Urdf, arm: list[Joint]) -> Iterator[Finding]:
+    """Joints that the URDF lets go nowhere."""
     for joint in arm:
-        limits = [limit for limit in (joint.lower, joint.upper, joint.velocity, joint.effort) if limit is not None]
-        empty = joint.lower is not None and joint.upper is not None and joint.lower >= joint.upper
-        if empty or not all(map(math.isfinite, limits)):
+        if joint.lower is not None and joint.upper is not None and joint.lower >= joint.upper:
             yield Finding(
                 "joint limits", "error", f"{urdf.path}:{joint.line}",
-                f"joint {joint.name!r}: its limits {limits} are not finite, or its range is empty",
-                "write finite numbers, lower below upper",
+                f"joint {joint.name!r}: its range [{joint.lower}, {joint.upper}] rad is empty",
+                "write its lower limit below its upper one",
             )  # fmt: skip
 
 

@@ -27,6 +27,10 @@ NUMBERS = {
     ("mesh", "scale"): 3,
 }
 """(element, attribute) -> how many numbers it holds."""
+SHAPES = ("box", "cylinder", "sphere", "capsule", "mesh", "plane")
+"""What urdfdom or PyBullet take for a geometry."""
+SIZED = ("box", "cylinder", "sphere")
+"""Shapes that need every one of their `NUMBERS`."""
 
 
 @dataclass(frozen=True)
@@ -42,7 +46,7 @@ class Link:
     meshes: tuple[tuple[str, int], ...] = ()
     """File names as written, each with its line."""
     shapeless: tuple[int, ...] = ()
-    """Lines of the <visual> and <collision> that have no shape."""
+    """Lines of the <visual> and <collision> that have no shape, or one that there is not."""
 
 
 @dataclass(frozen=True)
@@ -142,10 +146,13 @@ def read_urdf(path: Path) -> Urdf:
         RobotFault: the file is not readable as XML, is no URDF, or has links that hang on themselves.
     """
     try:
-        root, lines = _parse(path.read_bytes())
+        text = path.read_bytes()
+        root, lines = _parse(text)
     except (expat.ExpatError, OSError, ValueError, LookupError) as error:
         line = f":{error.lineno}" if isinstance(error, expat.ExpatError) else ""
         raise _fault(f"{path}{line}", f"{path.name} is not readable as XML: {error}", "mend it there") from error
+    if text.startswith((b"\xff\xfe", b"\xfe\xff")):
+        raise _fault(str(path), "it is written in UTF-16, which no other reader of URDFs takes", "save it as UTF-8")
     _require_urdf(path, root, lines)
     links = {link.name: link for link in (_link(element, lines) for element in root.findall("link"))}
     joints = {joint.name: joint for joint in (_joint(element, lines) for element in root.findall("joint"))}
@@ -156,7 +163,7 @@ def read_urdf(path: Path) -> Urdf:
         if part.tag in ("link", "joint")
         for tag, attribute in NUMBERS
         for element in part.iter(tag)
-        if element.get(attribute) is not None
+        if tag in SIZED or element.get(attribute) is not None
     )
     urdf = Urdf(path, root.get("name", path.stem), links, joints, names, numbers)
     above = {joint.child: joint for joint in joints.values() if joint.child}
@@ -210,7 +217,9 @@ def _parse(text: bytes) -> tuple[Element, dict[Element, int]]:
 def _link(element: Element, lines: dict[Element, int]) -> Link:
     meshes = tuple((mesh.get("filename", ""), lines[mesh]) for mesh in _within(element, "mesh"))
     parts = [*element.findall("visual"), *element.findall("collision")]
-    shapeless = tuple(lines[part] for part in parts if part.find("geometry/*") is None)
+    shapeless = tuple(
+        lines[part] for part in parts if not any(part.find(f"geometry/{shape}") is not None for shape in SHAPES)
+    )
     inertial = element.find("inertial")
     if inertial is None:
         return Link(element.get("name", ""), lines[element], None, meshes=meshes, shapeless=shapeless)
@@ -233,7 +242,9 @@ def _joint(element: Element, lines: dict[Element, int]) -> Joint:
     follows = None
     if mimic is not None:
         factor, offset = _number(mimic, "multiplier", 1.0), _number(mimic, "offset", 0.0)
-        follows = Mimic(mimic.get("joint", ""), factor or 0.0, offset or 0.0, lines[mimic])
+        assert factor is not None
+        assert offset is not None  # both have a default
+        follows = Mimic(mimic.get("joint", ""), factor, offset, lines[mimic])
     return Joint(
         element.get("name", ""),
         kind,

@@ -8,15 +8,16 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Container, Iterator
 
 import numpy as np
 
 from understudy.envs.arms.findings import Finding
-from understudy.envs.arms.urdf import KINDS, NUMBERS, Joint, Link, Urdf
+from understudy.envs.arms.urdf import KINDS, NUMBERS, SHAPES, SIZED, Joint, Link, Urdf
 from understudy.errors import unknown_name
 
 ROUNDING = 1e-6
+LIMIT_ELEMENT = '<limit lower="..." upper="..." velocity="..." effort="..."/>'
 SMALLEST_INERTIA_KG_M2 = 1e-12
 TRIANGLE_SLACK = 0.01
 """Principal moments of a body satisfy a + b >= c; makers' rounded numbers break that by less than this share."""
@@ -25,7 +26,7 @@ EXAMPLES = {"xyz": "0 0 0.1", "rpy": "0 0 1.57", "size": "0.1 0.1 0.1", "scale":
 
 def check_urdf(urdf: Urdf) -> list[Finding]:
     """Everything but shapes, which only simulation needs."""
-    parts = (check_names, check_axes, check_tree, check_numbers, check_masses)
+    parts = (check_names, check_axes, check_tree, check_limits, check_numbers, check_masses)
     return [finding for part in parts for finding in part(urdf)]
 
 
@@ -57,6 +58,9 @@ def check_names(urdf: Urdf) -> Iterator[Finding]:
                 f"joint {joint.name!r} is to follow (mimic) {'itself' if leader == joint.name else 'none: ' + problem}",
                 "name the joint that it follows, or take <mimic> out",
             )  # fmt: skip
+        elif joint.mimic is not None and not math.isfinite(joint.mimic.multiplier + joint.mimic.offset):
+            told = f"joint {joint.name!r}, <mimic>: its multiplier or its offset is not a number"
+            yield Finding("mimic", "error", f"{urdf.path}:{joint.mimic.line}", told, "write finite numbers")
 
 
 def check_tree(urdf: Urdf) -> Iterator[Finding]:
@@ -91,6 +95,24 @@ def check_tree(urdf: Urdf) -> Iterator[Finding]:
         )  # fmt: skip
 
 
+def check_limits(urdf: Urdf, but: Container[str] = ()) -> Iterator[Finding]:
+    """Joints that URDFs must limit and this one does not, or not by numbers; those named in `but` are let be."""
+    for joint in urdf.joints.values():
+        if joint.name in but:
+            continue
+        limits = (joint.lower, joint.upper, joint.velocity, joint.effort)
+        where = f"{urdf.path}:{joint.line}"
+        if any(limit is not None and not math.isfinite(limit) for limit in limits):
+            told = f"joint {joint.name!r}: its limit in the URDF is not a number"
+            yield Finding("joint limits", "error", where, told, "write finite numbers")
+        elif joint.kind in ("revolute", "prismatic") and None in limits:
+            yield Finding(
+                "joint limits", "error", where,
+                f"joint {joint.name!r} is not limited in the URDF, which makes it no valid one",
+                f"give it {LIMIT_ELEMENT}, or make it fixed",
+            )  # fmt: skip
+
+
 def check_numbers(urdf: Urdf) -> Iterator[Finding]:
     """Places, turns and sizes that are no numbers: PyBullet would take 0 for them."""
     for written in urdf.numbers:
@@ -107,7 +129,7 @@ def check_numbers(urdf: Urdf) -> Iterator[Finding]:
                 "numbers", "error", where, f"{name}: expected {expected}, got {written.text!r}",
                 f'write <{written.element} {written.attribute}="{example}"/>',
             )  # fmt: skip
-        elif written.element in ("box", "cylinder", "sphere") and min(values) <= 0:
+        elif written.element in SIZED and min(values) <= 0:
             yield Finding(
                 "numbers", "error", where, f"{name}: a size must be above zero, got {written.text!r}", "mend it"
             )
@@ -187,7 +209,7 @@ def check_shapes(urdf: Urdf) -> Iterator[Finding]:
         for line in link.shapeless:
             yield Finding(
                 "shapes", "error", f"{urdf.path}:{line}", f"link {link.name!r} has a part without a shape",
-                'write <geometry> with a <box size="..."/>, <mesh filename="..."/>, ... in it, or take the part out',
+                f"write <geometry> with one of {', '.join(SHAPES)} in it, or take the part out",
             )  # fmt: skip
         for mesh, line in link.meshes:
             places = urdf.look_for(mesh)

@@ -236,6 +236,26 @@ REFUSED = {
         swapped(URDF, '<axis xyz="0 1 0"/>', "<axis/>"), YAML,
         r"little\.urdf:7: joint 'lift' has no axis: .* got \(\);",
     ),
+    "a finger without limit": (
+        swapped(URDF, '<limit lower="0" upper="0.03" velocity="1" effort="20"/>', ""), YAML,
+        r"little\.urdf:12: joint 'left' is not limited in the URDF, which makes it no valid one; give it <limit lower=",
+    ),
+    "a finger without effort": (
+        swapped(URDF, ' velocity="1" effort="20"/>', "/>"), YAML,
+        r"little\.urdf:13: joint 'left' is not limited in the",
+    ),
+    "a fixed joint of words": (
+        swapped(URDF, '<child link="tool"/>', '<child link="tool"/><limit lower="a"/>'), YAML,
+        r"little\.urdf:18: joint 'tip': its limit in the URDF is not a number; write finite numbers",
+    ),
+    "a mimic of words": (
+        swapped(URDF, 'mimic joint="left"', 'mimic joint="left" multiplier="x"'), YAML,
+        r"little\.urdf:16: joint 'right', <mimic>: its multiplier or its offset is not a number",
+    ),
+    "a box without size": (
+        swapped(URDF, '<box size="0.04 0.04 0.16"/>', "<box/>"), YAML,
+        r"little\.urdf:5: <box size>: expected 3 numbers with spaces between, got ''; write <box size=",
+    ),
     "two roots": (
         swapped(URDF, '<link name="tool"/>', '<link name="tool"/>\n<link name="alone"/>'), YAML,
         r"little\.urdf:20: no joint carries link 'alone', nor 'base': there are two bodies; join them",
@@ -360,7 +380,17 @@ def test_the_first_error_says_how_many_more_there_are_and_doctor_lists_them(tmp_
     assert any("left out: reach, meshes, simulation: mend these first" in line for line in lines)
 
 
-UNFIT = ("a link twice", "a mimic of none", "an axis of two", "two roots", "no parent", "a place of two", "a template")
+UNFIT = (
+    "a finger without limit",
+    "a mimic of words",
+    "a link twice",
+    "a mimic of none",
+    "an axis of two",
+    "two roots",
+    "no parent",
+    "a place of two",
+    "a template",
+)
 
 
 @pytest.mark.parametrize("case", UNFIT)
@@ -375,7 +405,7 @@ def test_no_file_is_begun_from_a_urdf_that_is_none(case: str, tmp_path: Path):
 def test_no_file_is_begun_from_limits_that_are_none(tmp_path: Path):
     write(tmp_path, swapped(URDF, 'lower="-2" upper="2"', 'lower="2" upper="-2"'))
     with pytest.raises(
-        InputError, match=r"little\.urdf:4: joint 'turn': its limits \[2\.0, -2\.0, .* or its range is empty"
+        InputError, match=r"little\.urdf:4: joint 'turn': its range \[2\.0, -2\.0\] rad is empty; write its"
     ):
         report_robot(str(tmp_path / "little.urdf"), as_json=False)
 
@@ -405,6 +435,13 @@ def test_what_cannot_be_read_is_a_finding_too(case: str, tmp_path: Path, capsys)
     assert re.search(sentence.removesuffix(r"\."), printed.out)
     assert printed.out.splitlines()[-1] == "1 to mend."
     assert printed.err == ""
+
+
+def test_a_urdf_of_utf_16_is_refused(tmp_path: Path):
+    file = write(tmp_path)
+    (tmp_path / "little.urdf").write_bytes(URDF.encode("utf-16"))
+    with pytest.raises(InputError, match=r"little\.urdf: it is written in UTF-16, .*; save it as UTF-8"):
+        load_robot(file)
 
 
 def test_json_is_not_for_beginning_a_file(tmp_path: Path):
@@ -508,6 +545,11 @@ ODD = {
     "no masses": (
         URDF.replace(INERTIAL, "").replace(PAD, ""), YAML, "efforts",
         r"does not give every moving link a mass, so the Guard cannot keep efforts within limits; add <inertial>",
+    ),
+    "degrees": (
+        swapped(URDF, 'lower="-2" upper="2"', 'lower="-114" upper="114"'),
+        swapped(YAML, "lower: -2, upper: 2", "lower: -114, upper: 114"), "joint limits",
+        r"little\.yaml:5: joint 'turn': limits \[-114\.0, 114\.0\] rad are more than three turns; write radians, not",
     ),
     "self-collision": (
         swapped(URDF, f"{HAND}>{INERTIAL}{BOX}", f"{HAND}>{INERTIAL}{BOX.replace('0.04 0.04 0.16', '0.12 0.04 0.4')}"),
