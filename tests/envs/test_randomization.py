@@ -339,6 +339,7 @@ def test_the_document_lists_every_parameter_with_its_range():
     for name, parameter in RANDOMIZABLE.items():
         row = next(line for line in text.splitlines() if line.startswith(f"| `{name}` |"))
         assert parameter.meaning in row
+        assert f"| {parameter.low:g} to {parameter.high:g}{', whole' * parameter.whole} |" in row
         if name in default:
             low, high = default[name].bounds
             assert f"{low:.3g} to {high:.3g}" in row
