@@ -100,7 +100,7 @@ PARAMETERS: Mapping[str, Parameter] = {
     # arm
     "link_mass_scale": _scale("arm", "mass of the arm's links, times the URDF's (inertia grows with it)", TENFOLD),
     "link_inertia_scale": _scale(
-        "arm", "inertia of the arm's links, times what the URDF and their mass give", HUNDREDFOLD
+        "arm", "inertia of the arm's links, times what PyBullet takes from their shapes and mass", HUNDREDFOLD
     ),
     "joint_damping_scale": _scale("arm", "damping of the joints, times the nominal one", TO_HUNDREDFOLD),
     "joint_friction_nm": _from_zero("N m", "arm", "Coulomb friction of every joint", 100.0),
