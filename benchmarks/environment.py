@@ -183,7 +183,7 @@ def _many(bench: EnvironmentBench) -> tuple[list[Row], list[Row]]:
 
     factories: list[Callable[[], Any]]
     factories = [functools.partial(make_env, HAND_TASK, fixed_horizon=True)] * bench.environments
-    together = {
+    together: dict[str, list[Any]] = {
         f"{bench.environments} in 1 process": [DummyVecEnv(factories)],
         f"{bench.environments} in {bench.processes} processes": [ParallelEnvs(factories, bench.processes)],
         f"{bench.processes} processes that never wait for each other": [
