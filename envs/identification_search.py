@@ -190,10 +190,7 @@ class Found:
 
 
 def search(problem: Problem, train: Sequence[Episode], evaluations: int, seed: int, progress: Progress | None) -> Found:
-    """CMA-ES from the best of places spread over the box, and again while evaluations are left and errors unexplained.
-
-    A third of the evaluations go to the spread: where a grip holds anyway, the error is flat, and no way leads from
-    there to the valley in which it slips as was seen.
+    """CMA-ES from nominal, and from random places for as long as evaluations are left and the error is unexplained.
 
     Raises:
         MissingExtra: `cma` is not installed.
@@ -205,45 +202,31 @@ def search(problem: Problem, train: Sequence[Episode], evaluations: int, seed: i
     size = len(problem.names)
     # CMA-ES wants two dimensions at least; the second one of a single parameter does nothing
     axes = max(2, size)
+    start = np.full(axes, 0.5)
+    start[:size] = [to_unit(name, PARAMETERS[name].nominal) for name in problem.names]
+    rng = np.random.default_rng(seed)
     places: list[Vector] = []
     table: list[Vector] = []
-
-    def try_all(asked: Sequence[Vector]) -> list[float]:
-        for place in asked:
-            places.append(np.asarray(place[:size]))
-            table.append(problem.episode_errors(train, places[-1]))
-            if progress is not None:
-                progress(len(places), min(float(np.mean(row)) for row in table))
-        return [float(np.mean(row)) for row in table[-len(asked) :]]
-
-    nominal = np.full(axes, 0.5)
-    nominal[:size] = [to_unit(name, PARAMETERS[name].nominal) for name in problem.names]
-    spread = [nominal, *latin_hypercube(evaluations // 3, axes, seed)]
-    errors = try_all(spread)
-    starts = [spread[index] for index in np.argsort(errors)]
-    width, least = np.ones(size), min(errors)
-    for run, start in enumerate(starts, 1):
-        if least <= EXPLAINED**2 or len(places) >= evaluations:
-            break
+    width, least, run = np.ones(size), math.inf, 0
+    while least > EXPLAINED**2 and len(places) < evaluations:
+        run += 1
         options: dict[str, Any] = {"bounds": [0.0, 1.0], "seed": seed + run, "verbose": -9}
         options |= {"maxfevals": evaluations - len(places), "tolx": 1e-4, "tolfun": 1e-6}
-        strategy = cma.CMAEvolutionStrategy(np.clip(start, 0.02, 0.98), 0.15, options)
+        strategy = cma.CMAEvolutionStrategy(np.clip(start, 0.02, 0.98), 0.2, options)
         before = least
         while not strategy.stop() and least > EXPLAINED**2:
             asked = strategy.ask()
-            errors = try_all(asked)
-            strategy.tell(asked, errors)
-            least = min(least, *errors)
+            for place in asked:
+                places.append(np.asarray(place[:size]))
+                table.append(problem.episode_errors(train, places[-1]))
+                least = min(least, float(np.mean(table[-1])))
+                if progress is not None:
+                    progress(len(places), least)
+            strategy.tell(asked, [float(np.mean(row)) for row in table[-len(asked) :]])
         if least < before:
             width = np.asarray(strategy.result.stds, np.float64)[:size]
+        start = rng.random(axes)
     return Found(np.array(places), np.array(table), width)
-
-
-def latin_hypercube(count: int, axes: int, seed: int) -> Vector:
-    """(count, axes) places in the unit box: each of `count` equal slices of each axis has one (McKay et al. 1979)."""
-    rng = np.random.default_rng(seed)
-    slices = np.stack([rng.permutation(count) for _ in range(axes)], axis=1)
-    return np.asarray((slices + rng.random((count, axes))) / max(1, count))
 
 
 @dataclass(frozen=True)
