@@ -4,9 +4,10 @@ Recorded commands are stepped again in simulation, and the parameters are sought
 come closest to the recorded ones: CMA-ES, from the `cma` package, and some steps of Gauss-Newton at its end. The error
 of an episode with K rows is
 
-    e(x) = 1/K sum_rows [ mean_j (dq_j / s_q)^2 + |dp_tool|^2 / s_p^2 + sum_objects h(|dp_object| / s_p) ]
+    e(x) = 1/K sum_rows [ mean_j (dq_j / s_q)^2 + |dp_tool|^2 / s_p^2 + sum_objects h(|dp_object| / s_p) + h(dw / s_w) ]
 
-with s_q = 0.01 rad, s_p = 5 mm, and h(r) = min(r, 6)^2: an object that slipped tells nothing by how far it then rolled.
+with s_q = 0.01 rad, s_p = 5 mm, s_w = 0.2 mm of the gripper's opening w, and h(r) = min(r, 6)^2: an object that slipped
+tells nothing by how far it then rolled.
 
 The arm's own parameters are fitted to joints and tool alone, and those of objects, contact and grip after that: how an
 object slips or tips is next to chaotic, and would pull at what the joints tell well.
@@ -170,8 +171,8 @@ def identify(
         for names, objects in _stages(config.parameters):
             problem = Problem(replayer, names, known, objects=objects)
             share = max(LEAST_EVALUATIONS, config.evaluations * len(names) // len(config.parameters))
-            stages.append(_fit_stage(problem, train, share, config.seed, _after(progress, stages)))
-            known = {one.name: one.value for stage in stages for one in stage.parameters}
+            stages.append(_fit_stage(problem, train, share, config.seed, _after(progress, stages), survey=objects))
+            known |= {one.name: one.value for one in stages[-1].parameters}
         problem = Problem(replayer, config.parameters)
         nominal = {name: PARAMETERS[name].nominal for name in config.parameters}
         before = [problem.errors(part, nominal) for part in (train, held_out)]
@@ -210,9 +211,15 @@ def _after(progress: Progress | None, stages: Sequence[_Stage]) -> Progress | No
 
 
 def _fit_stage(
-    problem: Problem, train: Sequence[Episode], evaluations: int, seed: int, progress: Progress | None
+    problem: Problem,
+    train: Sequence[Episode],
+    evaluations: int,
+    seed: int,
+    progress: Progress | None,
+    *,
+    survey: bool,
 ) -> _Stage:
-    found = search(problem, train, evaluations, seed, progress)
+    found = search(problem, train, evaluations, seed, progress, survey=survey)
     best, local = polish(problem, train, found.best)
     low, high = found.resampled(best, problem.episode_errors(train, best), seed)
     spread = local.covariance(len(train))

@@ -24,8 +24,10 @@ Progress = Callable[[int, float], None]
 
 JOINT_SCALE_RAD = 0.01
 PLACE_SCALE_M = 0.005
+GRIP_SCALE_M = 0.0002
+"""What pads and fingers give under a grip's force: how hard it is shows in the opening while something is held."""
 FARTHEST = 6.0
-"""Objects count as no further off than this many `PLACE_SCALE_M`."""
+"""Objects and openings count as no further off than this many of their scales."""
 FLOOR = 0.01
 """What a reading is good to, of the scales above: 0.1 mrad and 0.05 mm, once an episode."""
 DIFFERENCE = 0.02
@@ -34,6 +36,9 @@ POLISHING_STEPS = 4
 EXPLAINED = 5.0 * FLOOR
 """A fit whose combined error is below this has explained all that the readings can tell."""
 RESAMPLES = 1000
+SPREAD = 0.2
+SURVEYED_SPREAD = 0.03
+"""How widely a search begins to draw, of the range; around the best place of a survey more narrowly."""
 
 SEARCHED: Mapping[str, tuple[float, float]] = {
     "object_mass_scale": (0.2, 5.0),
@@ -89,8 +94,8 @@ class Problem:
         """Args:
         replayer: of the robot and task.
         names: what is sought.
-        known: values of other parameters; those named in neither are nominal.
-        objects: whether the distances of objects count; else only those of joints and tool.
+        known: values of other parameters, and of these where the search begins; those not named are nominal.
+        objects: whether objects and the gripper's opening count; else only joints and tool.
         """
         self._replayer = replayer
         self.names = names
@@ -98,8 +103,13 @@ class Problem:
         self._objects = objects
 
     def physics(self, place: Vector) -> dict[str, float]:
-        """Parameters at a place (P,) in [0, 1], and those that are known."""
+        """Parameters at a place (P,) in [0, 1], and those that are known otherwise."""
         return self._known | {name: from_unit(name, float(at)) for name, at in zip(self.names, place, strict=True)}
+
+    @property
+    def begin(self) -> Vector:
+        """(P,) the place where the search begins."""
+        return np.array([to_unit(name, self._known.get(name, PARAMETERS[name].nominal)) for name in self.names])
 
     def residuals(self, episode: Episode, place: Vector) -> Vector:
         """(R,) whose squares sum up to the episode's error."""
@@ -108,7 +118,7 @@ class Problem:
         parts = [rows["joint_position"] / JOINT_SCALE_RAD / math.sqrt(rows["joint_position"].shape[1])]
         for key, values in rows.items():
             if key == "tool_position" or (self._objects and key != "joint_position"):
-                away = values / PLACE_SCALE_M
+                away = values / (GRIP_SCALE_M if key == "gripper_position" else PLACE_SCALE_M)
                 lengths = np.maximum(np.linalg.norm(away, axis=1, keepdims=True), 1e-12)
                 farthest = math.inf if key == "tool_position" else FARTHEST
                 parts.append(away * np.minimum(1.0, farthest / lengths))
@@ -125,7 +135,7 @@ class Problem:
         place = np.array([to_unit(name, physics[name]) for name in self.names])
         for episode in episodes:
             for key, values in self._differences(episode, physics).items():
-                kind = key if key in ("joint_position", "tool_position") else "object"
+                kind = key if key in ("joint_position", "tool_position", "gripper_position") else "object"
                 found.setdefault(kind, []).append(
                     np.sum(values**2, axis=1) / (values.shape[1] if "joint" in key else 1)
                 )
@@ -141,14 +151,11 @@ class Problem:
         return Errors(joint, tool, rms("object"), math.sqrt(float(np.mean(combined))))
 
     def _differences(self, episode: Episode, physics: Mapping[str, float]) -> dict[str, Vector]:
-        """Key -> (K, ...) simulated minus recorded, of joints, tool and objects."""
+        """Key -> (K, ...) simulated minus recorded, of joints, tool, gripper and objects."""
         seen = self._replayer.observe_again(episode, physics)
         rows = {}
         for key, values in seen.items():
-            wanted = key in ("joint_position", "tool_position") or (
-                key.endswith("_position") and not key.startswith(("goal_", "gripper_"))
-            )
-            if wanted and key in episode.observations:
+            if key.endswith("_position") and not key.startswith("goal_") and key in episode.observations:
                 recorded = np.concatenate([episode.observations[key][1:], episode.final_observation[key][None]])
                 rows[key] = values - recorded.astype(np.float64)
         return rows
@@ -189,8 +196,19 @@ class Found:
         return np.asarray(low), np.asarray(high)
 
 
-def search(problem: Problem, train: Sequence[Episode], evaluations: int, seed: int, progress: Progress | None) -> Found:
-    """CMA-ES from nominal, and from random places for as long as evaluations are left and the error is unexplained.
+def search(
+    problem: Problem,
+    train: Sequence[Episode],
+    evaluations: int,
+    seed: int,
+    progress: Progress | None,
+    *,
+    survey: bool = False,
+) -> Found:
+    """CMA-ES from where the problem begins, and from random places while evaluations and unexplained errors are left.
+
+    With `survey` a third of the evaluations goes to places all over the box first, and the search begins at the best of
+    them: the valley in which a grip slips is narrow, and on the plateau around it nothing points there.
 
     Raises:
         MissingExtra: `cma` is not installed.
@@ -203,16 +221,26 @@ def search(problem: Problem, train: Sequence[Episode], evaluations: int, seed: i
     # CMA-ES wants two dimensions at least; the second one of a single parameter does nothing
     axes = max(2, size)
     start = np.full(axes, 0.5)
-    start[:size] = [to_unit(name, PARAMETERS[name].nominal) for name in problem.names]
+    start[:size] = problem.begin
     rng = np.random.default_rng(seed)
     places: list[Vector] = []
     table: list[Vector] = []
-    width, least, run = np.ones(size), math.inf, 0
+    width, least, run, spread = np.ones(size), math.inf, 0, SPREAD
+    if survey:
+        surveyed = _latin_hypercube(evaluations // 3, size, rng)
+        places += [start[:size].copy(), *surveyed]
+        for place in places:
+            table.append(problem.episode_errors(train, place))
+            if progress is not None:
+                progress(len(table), float(np.min(np.mean(table, axis=1))))
+        means = np.mean(table, axis=1)
+        start[:size], least = places[int(np.argmin(means))], float(np.min(means))
+        spread = SURVEYED_SPREAD
     while least > EXPLAINED**2 and len(places) < evaluations:
         run += 1
         options: dict[str, Any] = {"bounds": [0.0, 1.0], "seed": seed + run, "verbose": -9}
         options |= {"maxfevals": evaluations - len(places), "tolx": 1e-4, "tolfun": 1e-6}
-        strategy = cma.CMAEvolutionStrategy(np.clip(start, 0.02, 0.98), 0.2, options)
+        strategy = cma.CMAEvolutionStrategy(np.clip(start, 0.02, 0.98), spread, options)
         before = least
         while not strategy.stop() and least > EXPLAINED**2:
             asked = strategy.ask()
@@ -225,8 +253,14 @@ def search(problem: Problem, train: Sequence[Episode], evaluations: int, seed: i
             strategy.tell(asked, [float(np.mean(row)) for row in table[-len(asked) :]])
         if least < before:
             width = np.asarray(strategy.result.stds, np.float64)[:size]
-        start = rng.random(axes)
+        start, spread = rng.random(axes), SPREAD
     return Found(np.array(places), np.array(table), width)
+
+
+def _latin_hypercube(count: int, size: int, rng: np.random.Generator) -> Vector:
+    """(count, size) places in the unit box; along each axis one in every slice of 1 / count."""
+    slices = np.stack([rng.permutation(count) for _ in range(size)], axis=1)
+    return np.asarray((slices + rng.random((count, size))) / count)
 
 
 @dataclass(frozen=True)

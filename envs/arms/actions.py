@@ -66,7 +66,8 @@ class _Gripper:
     def split(self, action: Vector) -> tuple[Vector, float | None]:
         if self.width is None:
             return action, None
-        return action[:-1], max(0.0, min(self.width, float(action[-1])))
+        width = max(float(action[-1]), 0.0)  # in this order what is no number stays none, for the Guard to see
+        return action[:-1], min(width, self.width)
 
     def join(self, action: Sequence[float] | Vector, before: Command, after: Command) -> Vector:
         """The action with the width of `after`; a command without one leaves the gripper as `before` had it."""

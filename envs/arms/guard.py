@@ -60,6 +60,7 @@ class Guard:
         self._high = [high - SKIN_M for high in robot.workspace.high]
         self._speed = robot.joint_array("velocity")
         self._motion = LimitedMotion(robot)
+        self._oldest_s = robot.ros.joint_states.max_age_s
         self._width: float | None = None
         self._begun = False
 
@@ -180,6 +181,12 @@ class Guard:
         if "joint_position" not in seen:
             raise ArmFault("The arm has not reported its joint positions yet, so nothing may be sent; is it running?")
         here = np.asarray(seen["joint_position"], np.float64)
+        age_s, oldest_s = (self.clock.now_ns() - seen.stamps_ns["joint_position"]) * 1e-9, self._oldest_s
+        if age_s > oldest_s:
+            raise ArmFault(
+                f"The arm's joint positions are {age_s:.2f} s old, at most {oldest_s:g} s is allowed to begin from, so "
+                "nothing may be sent. Check the arm's driver."
+            )
         if here.shape != self._lower.shape or not np.all(np.isfinite(here)):
             raise ArmFault(
                 f"The arm reports joint positions {here.tolist()}; expected {len(self._lower)} finite numbers in rad, "
@@ -196,7 +203,11 @@ class Guard:
     def _send(self, asked_width: float | None) -> Command:
         position = np.array(self._motion.position)
         velocity = (position - self._motion.before) / self._robot.period_s
-        return self.inner.send(Command(position, self._limit_width(asked_width), velocity))
+        try:
+            return self.inner.send(Command(position, self._limit_width(asked_width), velocity))
+        except ArmFault:
+            self._begun = False  # the arm is not where this would have brought it: begin from where it is measured
+            raise
 
     def _limit_width(self, asked: float | None) -> float | None:
         """The gripper's set point: within its opening, no faster than its speed."""

@@ -10,6 +10,7 @@ on, not before, and sends nothing while anybody else does.
 
 from __future__ import annotations
 
+import math
 import threading
 from typing import Any
 
@@ -18,6 +19,7 @@ from builtin_interfaces.msg import Duration
 from numpy.typing import NDArray
 from rclpy.duration import Duration as RclpyDuration
 from rclpy.publisher import Publisher
+from rclpy.qos import DurabilityPolicy
 from std_msgs.msg import Float64MultiArray
 from std_srvs.srv import Trigger
 from trajectory_msgs.msg import JointTrajectory, JointTrajectoryPoint
@@ -41,6 +43,8 @@ MATCH_TIMEOUT_S = 1.0
 """A new publisher waits this long for a controller that is known to listen; unmatched, its first message is lost."""
 HOLD_AT_SENT_RAD = 0.05
 """An arm this near to what it was sent last is held there, not where it sags to."""
+MOVED_AWAY_RAD = 0.2
+"""An arm this far from where it is held was moved by somebody, and is not thrown back."""
 POLL_S = 0.01
 SERVICE_TIMEOUT_S = 10.0
 ACKED_TIMEOUT_S = 0.5
@@ -73,6 +77,7 @@ class RosArm:
         self._robot = robot
         self._latest: dict[str, Sample] = {}
         self._lock = threading.Lock()
+        self._taking = threading.Lock()
         self._sent: Vector | None = None
         self._held: Vector | None = None
         self._unheard_since_ns: int | None = None
@@ -80,6 +85,7 @@ class RosArm:
         self._graph = Graph(node_name)
         node, ros = self._graph.node, robot.ros
         self._sensors = Sensors(self._graph, robot, self._keep, cameras=cameras, depth=5)
+        self._command_type: Any = JointTrajectory if ros.command == "joint_trajectory" else Float64MultiArray
         self._commands: Publisher[Any] | None = None
         self._fingers: Publisher[Any] | None = None
         self._rivals_asked_ns: int | None = None
@@ -108,10 +114,12 @@ class RosArm:
             ArmFault: nobody has subscribed to the command topic for some seconds, or another node commands the arm.
         """
         sent = self._checked(command)
+        self._require_open()
         self._require_alone()
         self._require_listener()
+        self._take_command()
         with self._lock:
-            self._take_command()
+            self._require_open()
             self._sent, self._held = sent.joint_position, None
             if sent.gripper_position is not None and self._fingers is not None:
                 fingers = self._robot.finger_positions(sent.gripper_position)
@@ -126,16 +134,23 @@ class RosArm:
     def hold(self) -> None:
         """Publish where the arm is as the place to rest at; repeated holds repeat the same place.
 
-        Nothing is published while the arm's joints are unknown. May be called from any thread.
+        Nothing is published while the arm's joints are unknown, or while another node commands it: it would be torn
+        between two. May be called from any thread.
         """
+        if self._closed:
+            return
+        if self.rivals:
+            with self._lock:
+                self._sent = self._held = None
+            return
         with self._lock:
-            if self._closed:
-                return
-            if self._held is None:
-                self._held = self._place_to_hold()
-            if self._held is not None:
-                self._take_command()
-                self._publish(self._held, None)
+            place = self._held = self._place_to_hold()
+        if place is None:
+            return
+        self._take_command()
+        with self._lock:
+            if not self._closed:
+                self._publish(place, None)
 
     def reset(self, start: Start) -> Observation:
         """Have the reset service prepare arm and scene, and wait for samples from after that.
@@ -183,19 +198,29 @@ class RosArm:
     @property
     def listened_to(self) -> bool:
         """Whether a controller has subscribed to the commands; discovery may take some seconds."""
-        if self._commands is None:
-            return bool(self._graph.node.count_subscribers(self._robot.ros.command_topic) > 0)
-        return bool(self._commands.get_subscription_count() > 0)
+        if self._commands is not None:
+            return bool(self._commands.get_subscription_count() > 0)
+        wanted = self._command_type.__name__
+        return any(
+            info.topic_type.endswith(f"/{wanted}")
+            and info.qos_profile.durability != DurabilityPolicy.TRANSIENT_LOCAL  # wants more than COMMANDS offers
+            for info in self._graph.node.get_subscriptions_info_by_topic(self._robot.ros.command_topic)
+        )
 
     @property
     def rivals(self) -> tuple[str, ...]:
-        """Nodes besides this one that publish commands to the same controller; two at once make an arm jerk."""
-        found = self._graph.node.get_publishers_info_by_topic(self._robot.ros.command_topic)
-        names = sorted(f"{info.node_namespace.rstrip('/')}/{info.node_name}" for info in found)
-        own = self._graph.node.get_fully_qualified_name()
-        if self._commands is not None and own in names:
-            names.remove(own)
-        return tuple(names)
+        """`/node publishes /topic` of all besides this one that command arm or gripper; two at once make it jerk."""
+        topics = {self._robot.ros.command_topic: self._commands}
+        if self._robot.gripper and self._robot.ros.gripper_topic:
+            topics[self._robot.ros.gripper_topic] = self._fingers
+        own, others = self._graph.node.get_fully_qualified_name(), []
+        for topic, publisher in topics.items():
+            found = self._graph.node.get_publishers_info_by_topic(topic)
+            names = sorted(f"{info.node_namespace.rstrip('/')}/{info.node_name}" for info in found)
+            if publisher is not None and own in names:
+                names.remove(own)
+            others += [f"{name} publishes {topic}" for name in names]
+        return tuple(others)
 
     @property
     def refused(self) -> dict[str, int]:
@@ -257,32 +282,33 @@ class RosArm:
             raise InputError(f"{error}; nothing was sent. The order is {list(self._robot.joint_names)}.") from error
         return Command(position, gripper, velocity)
 
-    def _require_alone(self) -> None:
+    def _require_open(self) -> None:
         if self._closed:
             raise ArmFault(f"Arm {self._robot.name!r} is closed; nothing can be sent any more.")
+
+    def _require_alone(self) -> None:
         now_ns = self.clock.now_ns()
         if self._rivals_asked_ns is not None and (now_ns - self._rivals_asked_ns) * 1e-9 < RIVALS_EVERY_S:
             return
         if rivals := self.rivals:
             raise ArmFault(
-                f"Another node commands the arm: {', '.join(rivals)} publishes {self._robot.ros.command_topic}. "
-                "Nothing more was sent; stop one of the two."
+                f"Another node commands the arm: {', '.join(rivals)}. Nothing more was sent; stop one of the two."
             )
         self._rivals_asked_ns = now_ns
 
     def _take_command(self) -> None:
-        """Begin to publish commands, and wait until who listens on the topic can hear them; the lock is held."""
-        if self._commands is not None:
-            return
-        node, ros = self._graph.node, self._robot.ros
-        heard = self.listened_to
-        kind = JointTrajectory if ros.command == "joint_trajectory" else Float64MultiArray
-        if self._robot.gripper and ros.gripper_topic:
-            self._fingers = node.create_publisher(Float64MultiArray, ros.gripper_topic, COMMANDS)
-        self._commands = node.create_publisher(kind, ros.command_topic, COMMANDS)
-        end_ns = self.clock.now_ns() + round(MATCH_TIMEOUT_S * 1e9)
-        while heard and not self.listened_to and self.clock.now_ns() < end_ns:
-            self.clock.sleep_until(self.clock.now_ns() + round(POLL_S * 1e9))
+        """Begin to publish commands, and wait until who listens on the topic can hear them."""
+        with self._taking:
+            if self._commands is not None:
+                return
+            node, ros = self._graph.node, self._robot.ros
+            heard = self.listened_to
+            if self._robot.gripper and ros.gripper_topic:
+                self._fingers = node.create_publisher(Float64MultiArray, ros.gripper_topic, COMMANDS)
+            self._commands = node.create_publisher(self._command_type, ros.command_topic, COMMANDS)
+            end_ns = self.clock.now_ns() + round(MATCH_TIMEOUT_S * 1e9)
+            while heard and not self.listened_to and self.clock.now_ns() < end_ns:
+                self.clock.sleep_until(self.clock.now_ns() + round(POLL_S * 1e9))
 
     def _require_listener(self) -> None:
         if self.listened_to:
@@ -299,10 +325,14 @@ class RosArm:
             )
 
     def _place_to_hold(self) -> Vector | None:
+        """Where to rest (J,): as before, or at what was sent last, or where the arm is; None: that is not known."""
         sample = self._latest.get("joint_position")
-        if sample is None:
-            return self._sent
+        age_ns = math.inf if sample is None else self.clock.now_ns() - sample.stamp_ns
+        if sample is None or age_ns * 1e-9 > self._sensors.max_age_s("joint_position"):
+            return self._sent if self._held is None else self._held
         measured = np.asarray(sample.value, np.float64)
+        if self._held is not None and np.max(np.abs(self._held - measured)) < MOVED_AWAY_RAD:
+            return self._held
         if self._sent is not None and np.max(np.abs(self._sent - measured)) < HOLD_AT_SENT_RAD:
             return self._sent
         return measured

@@ -55,7 +55,8 @@ class SimState:
     physics: Mapping[str, float]
     sensors: SensorState
     goals: Mapping[str, Array]
-    stepped: bool
+    effort: Array
+    """(J,) N m, which PyBullet does not go back to."""
     past: Past | None
     touching: bool
     """Whether anything touches anything."""
@@ -99,7 +100,8 @@ class SimArm:
         except InputError:
             self.close()
             raise
-        self._stepped = False
+        self._effort: Array | None = np.zeros(len(self._joints))
+        """(J,) N m until the next physics step: up to there PyBullet tells what was before a reset."""
         self._past = SimPast()
         self._goals: Mapping[str, Array] = {}
         self._keep_initial()
@@ -151,7 +153,7 @@ class SimArm:
         return self.observe()
 
     def _begin(self, start: Start) -> None:
-        self._stepped = False
+        self._effort = np.zeros(len(self._joints))
         self.clock.restart_count()
         self._forget_contacts()
         self._apply_physics(start.physics, start.seed)
@@ -182,7 +184,7 @@ class SimArm:
             self._applied,
             self.sensors.state(),
             self._goals,
-            self._stepped,
+            np.array(self._truth(self.clock.now_ns()).joints["joint_effort"]),
             self._past.state(),
             self._touching(),
         )
@@ -202,7 +204,7 @@ class SimArm:
             self._play_again(state, state.past)
         self.clock.restore(state.clock)
         self.motors.restore(state.motors)
-        self._goals, self._stepped = state.goals, state.stepped
+        self._goals, self._effort = state.goals, state.effort
         self.sensors.restore(state.sensors)
         self._past.restore(state.past)
 
@@ -238,7 +240,7 @@ class SimArm:
     def step_physics(self, now_ns: int) -> None:
         """One physics step; the clock calls it."""
         self.motors.drive(now_ns)
-        self._stepped = True
+        self._effort = None
         pybullet.stepSimulation(physicsClientId=self._client)
         if self.sensors.delayed:
             self.sensors.remember(self._truth(now_ns + 1_000_000_000 // PHYSICS_HZ))
@@ -365,8 +367,7 @@ class SimArm:
         joints: dict[str, Array] = {
             "joint_position": np.array(position[:count]),
             "joint_velocity": np.array(velocity[:count]),
-            # until the first step PyBullet still tells the effort of the episode before
-            "joint_effort": np.array(self.motors.torques or effort[:count]) if self._stepped else np.zeros(count),
+            "joint_effort": np.array(self.motors.torques or effort[:count]) if self._effort is None else self._effort,
         }
         if self._fingers:
             joints["gripper_position"] = np.array([self._robot.gripper_width(position[count:])])

@@ -7,6 +7,7 @@ early, and contacts of objects made anew are lost. Of thirty moments of a grasp 
 
 from __future__ import annotations
 
+import copy
 from dataclasses import dataclass
 
 from understudy.envs.arms.arm import Command, Start
@@ -42,8 +43,8 @@ class SimPast:
         self._deeds: list[Deed] = []
 
     def begin(self, start: Start) -> None:
-        """A new episode."""
-        self._start, self._deeds = start, []
+        """A new episode; `start` may be changed by others later."""
+        self._start, self._deeds = copy.deepcopy(start), []
 
     def note(self, steps: int, command: Command | None, late_ns: int = 0) -> None:
         """Something was asked of the arm after so many physics steps of the episode."""

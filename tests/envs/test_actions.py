@@ -272,3 +272,12 @@ def test_the_tool_of_a_planar_arm_goes_where_it_is_sent_and_turns_as_it_must(see
     command = actions.decode(step, sent, sent.joint_position)
     moved = kinematics.tool_position(command.joint_position) - kinematics.tool_position(sent.joint_position)
     assert moved == pytest.approx([*step, 0.0], abs=1e-5)
+
+
+def test_a_gripper_number_that_is_none_reaches_the_guard_as_such():
+    robot = ROBOTS["panda"]
+    actions = make_action_space("tool_delta", robot, Kinematics(robot))
+    action = np.array([0.0] * 6 + [np.nan])
+    command = actions.decode(action, Command(robot.home), robot.home)
+    assert command.gripper_position is not None
+    assert np.isnan(command.gripper_position)

@@ -285,6 +285,44 @@ def test_a_first_jump_is_refused_by_name_and_nothing_is_sent():
         guard.send(Command(far))
 
 
+class RefusingArm(EchoArm):
+    """Refuses commands while `refuses`, as one that somebody else commands."""
+
+    refuses = False
+
+    def send(self, command: Command) -> Command:
+        if self.refuses:
+            raise ArmFault("Another node commands the arm.")
+        return super().send(command)
+
+
+def test_after_a_refused_command_it_begins_from_where_the_arm_is():
+    arm = RefusingArm(PANDA)
+    guard = Guard(arm)
+    for _ in range(5):
+        guard.send(Command(arm.position + 0.01, None, np.full(7, 0.2)))
+    sent, arm.refuses = len(arm.sent), True
+    with pytest.raises(ArmFault, match="Another node"):
+        guard.hold()
+    arm.position = arm.position + 0.5  # the other has moved it
+    arm.refuses = False
+    guard.hold()
+    assert (arm.holds, len(arm.sent), guard.at_rest) == (1, sent, True)
+    guard.send(Command(arm.position.copy()))
+    assert arm.sent[-1].joint_position == pytest.approx(arm.position, abs=1e-6)
+
+
+def test_nothing_is_sent_from_an_old_reading():
+    arm = EchoArm(PANDA)
+    seen = arm.observe()
+    arm.observe = lambda: seen  # type: ignore[method-assign]
+    arm.clock.advance(PANDA.ros.joint_states.max_age_s + 0.01)
+    for command in (Command(PANDA.home), Command(np.full(7, np.nan))):
+        with pytest.raises(ArmFault, match=r"joint positions are 0\.\d+ s old, at most .* Check the arm's driver"):
+            Guard(arm).send(command)
+    assert arm.sent == []
+
+
 @pytest.mark.parametrize("reported", [np.full(7, np.nan), np.zeros(6)], ids=["nan", "short"])
 def test_an_arm_that_does_not_know_where_it_stands_is_not_commanded(reported: np.ndarray):
     arm = EchoArm(PANDA)

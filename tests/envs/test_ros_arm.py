@@ -11,9 +11,10 @@ pytest.importorskip("rclpy")
 pytest.importorskip("pybullet")
 
 from conformance.arm import ArmConformance
-from envs_ros_support import PlainNode, SimArmProcess, own_domain, positions, wait_until
+from envs_ros_support import PlainNode, SimArmProcess, joint_state, own_domain, positions, wait_until
 from hypothesis import given
 from hypothesis import strategies as st
+from sensor_msgs.msg import JointState
 from std_msgs.msg import Float64MultiArray
 from trajectory_msgs.msg import JointTrajectory
 
@@ -138,24 +139,69 @@ def test_an_arm_that_only_looks_is_no_commander_and_nothing_is_sent_beside_one(s
     shared.hold()
     looking, plain = RosArm(PANDA), PlainNode("rival")
     try:
-        wait_until(lambda: looking.rivals == ("/understudy_arm",), "the arm that commands")
+        wait_until(lambda: "/understudy_arm publishes" in str(looking.rivals), "the arm that commands, by its name")
         wait_until(lambda: plain.node.count_publishers(PANDA.ros.command_topic) == 1, "the plain node to find it")
         assert shared.rivals == ()
         shared.send(Command(PANDA.home))
         with pytest.raises(ArmFault, match="Another node commands the arm: /understudy_arm publishes"):
             looking.send(Command(PANDA.home))
         rival = plain.node.create_publisher(JointTrajectory, PANDA.ros.command_topic, 10)
-        wait_until(lambda: shared.rivals == ("/rival",), "the rival")
+        wait_until(lambda: shared.rivals == (f"/rival publishes {PANDA.ros.command_topic}",), "the rival")
         time.sleep(RIVALS_EVERY_S)
         with pytest.raises(ArmFault, match=r"/rival publishes .*stop one of the two"):
             shared.send(Command(PANDA.home))
-        shared.hold()  # coming to rest is never refused
+        heard = plain.listen(JointTrajectory, PANDA.ros.command_topic)
+        wait_until(lambda: shared._commands.get_subscription_count() == 2, "the plain node")
+        shared.hold()
+        looking.hold()
+        time.sleep(0.3)
+        assert heard == []  # the rival moves the arm; a place to rest at would tear it away
         plain.node.destroy_publisher(rival)
         wait_until(lambda: not shared.rivals, "the rival's end")
         shared.send(Command(PANDA.home))
     finally:
         plain.close()
         looking.close()
+
+
+def test_a_subscriber_of_another_type_is_no_controller():
+    with own_domain():
+        plain, controller, arm = PlainNode("recorder"), PlainNode("controller"), RosArm(PANDA)
+        try:
+            plain.listen(Float64MultiArray, PANDA.ros.command_topic)
+            wait_until(lambda: arm._graph.node.count_subscribers(PANDA.ros.command_topic) == 1, "the plain node")
+            assert not arm.listened_to
+            controller.listen(JointTrajectory, PANDA.ros.command_topic)
+            wait_until(lambda: arm.listened_to, "a controller")
+        finally:
+            plain.close()
+            controller.close()
+            arm.close()
+
+
+def test_an_arm_that_was_moved_is_held_where_it_is_and_one_unknown_is_not_held():
+    with own_domain():
+        plain, arm = PlainNode("driver"), RosArm(PANDA)
+        try:
+            states = plain.node.create_publisher(JointState, PANDA.ros.joint_states.topic, 10)
+            heard = plain.listen(JointTrajectory, PANDA.ros.command_topic)
+            wait_until(lambda: states.get_subscription_count() and arm.listened_to, "each other")
+            arm.hold()  # nothing is known yet
+            for count, moved in enumerate((0.0, 0.1, 0.3), 1):
+                states.publish(joint_state(PANDA, PANDA.home + moved))
+                wait_until(lambda at=moved: _stands(arm, PANDA.home + at), "the reading")
+                arm.hold()
+                wait_until(lambda many=count: len(heard) == many, "a place to rest at")
+            rests = [PANDA.home, PANDA.home, PANDA.home + 0.3]
+            assert positions(heard) == pytest.approx(np.array(rests), abs=1e-6)
+        finally:
+            plain.close()
+            arm.close()
+
+
+def _stands(arm: RosArm, joints: np.ndarray) -> bool:
+    seen = arm.observe()
+    return "joint_position" in seen and np.allclose(seen["joint_position"], joints)
 
 
 @given(

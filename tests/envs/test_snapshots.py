@@ -8,9 +8,12 @@ import numpy as np
 import pytest
 
 from understudy.envs.arm_env import ArmEnv
+from understudy.envs.arms.actuation import Mode
+from understudy.envs.arms.arm import Command, Start
 from understudy.envs.arms.fake_arm import FakeArm
 from understudy.envs.arms.guard import Guard
 from understudy.envs.arms.robot import load_robot
+from understudy.envs.arms.sim_arm import SimArm
 from understudy.envs.experts.expert import make_expert
 from understudy.envs.make import make_env
 from understudy.envs.parameters import RANDOMIZABLE
@@ -184,3 +187,36 @@ def test_a_moment_belongs_to_its_environment_and_to_a_simulated_arm():
     fake.reset(seed=0)
     with pytest.raises(InputError, match="A FakeArm cannot go back to a moment"):
         fake.save()
+
+
+@pytest.mark.parametrize("mode", ["position", "velocity", "torque"])
+def test_efforts_are_gone_back_to_as_well(mode: Mode):
+    arm = SimArm(load_robot("panda"), actuation=mode)
+    try:
+        start = Start(arm.describe().home)
+        arm.reset(start)
+        for step in range(6):
+            arm.send(Command(start.joint_position + 0.02 * step))
+            arm.clock.sleep_until(arm.clock.now_ns() + 50_000_000)
+        moment, then = arm.save(), arm.observe()["joint_effort"]
+        arm.send(Command(start.joint_position - 0.2))
+        arm.clock.sleep_until(arm.clock.now_ns() + 50_000_000)
+        assert np.abs(arm.observe()["joint_effort"] - then).max() > 0.1
+        arm.restore(moment)
+        assert np.array_equal(arm.observe()["joint_effort"], then)
+    finally:
+        arm.close()
+
+
+def test_a_start_that_is_changed_later_is_gone_back_to_as_it_was():
+    env = make_env("lift")
+    _, info = env.reset(seed=3)
+    env.step(np.zeros(7, np.float32))
+    moment = env.save()
+    state = env.control.arm.inner.simulator_state()
+    info["start"].joint_position[:] += 0.3
+    info["start"].objects["object"].position[:2] += 0.1
+    env.step(np.ones(7, np.float32))
+    env.restore(moment)
+    assert np.array_equal(env.control.arm.inner.simulator_state(), state)
+    env.close()

@@ -207,9 +207,7 @@ def _not_ready(arm: RosArm, node: DeployNode, config: DeployConfig) -> str | Non
             "or correct `ros.command_topic` in the robot's file."
         )
     if arm.rivals:
-        return (
-            f"The arm is commanded already: {', '.join(arm.rivals)} publishes {topic}; stop it first, or use --shadow."
-        )
+        return f"The arm is commanded already: {', '.join(arm.rivals)}; stop it first, or use --shadow."
     return None
 
 
