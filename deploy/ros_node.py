@@ -220,7 +220,10 @@ class DeployNode:
             return
         self._stalled = f"The {late[0]}; the arm was told to hold."
         if self._emergency_hold is not None:
-            self._emergency_hold()
+            try:
+                self._emergency_hold()
+            except ArmFault as fault:
+                self._stalled = f"The {late[0]}, and holding failed too: {fault}"
         self.tell_state(f"holding: {self._stalled}")
 
     def close(self) -> None:

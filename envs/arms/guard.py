@@ -36,6 +36,8 @@ SKIN_M = 0.001
 """The box is kept this much smaller inside, so that what lies between two set points stays in it too."""
 OVERLOAD = 1.1
 """An arm found where gravity alone asks for more than a joint's effort may be moved with this much of what it asks."""
+MOVED_RAD = 0.05
+"""An arm further than this, and what it can go in a period, from the set point that it refused was moved otherwise."""
 CHANGED_RAD = 5e-3
 """A set point further than this from what was asked counts as changed."""
 
@@ -62,7 +64,7 @@ class Guard:
         self._motion = LimitedMotion(robot)
         self._oldest_s = robot.ros.joint_states.max_age_s
         self._width: float | None = None
-        self._begun = False
+        self._begun = self._refused = False
 
     def describe(self) -> RobotDescription:
         """See `Arm`."""
@@ -74,7 +76,7 @@ class Guard:
 
     def reset(self, start: Start) -> Observation:
         """See `Arm`; the Guard forgets its set point and takes the arm's own."""
-        self._begun = False
+        self._begun = self._refused = False
         return self.inner.reset(start)
 
     def close(self) -> None:
@@ -120,6 +122,7 @@ class Guard:
         if not (_finite(asked) and (velocity is None or _finite(velocity)) and (width is None or math.isfinite(width))):
             self.counts["not_finite"] += 1
             return self._brake()
+        self._forget_if_moved()
         if not self._begun:
             self._begin(asked)
         target = np.minimum(np.maximum(asked, self._lower), self._upper)
@@ -130,6 +133,7 @@ class Guard:
 
     def hold(self) -> None:
         """Brake within the limits, then stay; call once a period until the arm rests, and as long after as you like."""
+        self._forget_if_moved()
         if self._begun:
             self._brake()
         else:
@@ -139,6 +143,12 @@ class Guard:
     def at_rest(self) -> bool:
         """Whether the set point has stopped, or none has been sent since the reset."""
         return not self._begun or self._motion.at_rest
+
+    def _forget_if_moved(self) -> None:
+        """After a refused command the arm may have been moved by something else; then begin from where it is."""
+        if self._begun and self._refused:
+            away = np.abs(self._measured(self.inner.observe()) - self._motion.position)
+            self._begun = not np.any(away > MOVED_RAD + self._speed * self._robot.period_s)
 
     def _joint_numbers(self, values: NDArray[Any], what: str) -> Vector:
         """A copy of a command's numbers (J,), refused by name when there are too few or too many."""
@@ -204,10 +214,12 @@ class Guard:
         position = np.array(self._motion.position)
         velocity = (position - self._motion.before) / self._robot.period_s
         try:
-            return self.inner.send(Command(position, self._limit_width(asked_width), velocity))
+            sent = self.inner.send(Command(position, self._limit_width(asked_width), velocity))
         except ArmFault:
-            self._begun = False  # the arm is not where this would have brought it: begin from where it is measured
+            self._refused = True
             raise
+        self._refused = False
+        return sent
 
     def _limit_width(self, asked: float | None) -> float | None:
         """The gripper's set point: within its opening, no faster than its speed."""

@@ -134,15 +134,17 @@ class RosArm:
     def hold(self) -> None:
         """Publish where the arm is as the place to rest at; repeated holds repeat the same place.
 
-        Nothing is published while the arm's joints are unknown, or while another node commands it: it would be torn
-        between two. May be called from any thread.
+        Nothing is published while the arm's joints are unknown. May be called from any thread.
+
+        Raises:
+            ArmFault: another node commands the arm, which a place to rest at would tear between two; nothing was sent.
         """
         if self._closed:
             return
-        if self.rivals:
+        if rivals := self.rivals:
             with self._lock:
                 self._sent = self._held = None
-            return
+            raise self._not_alone(rivals)
         with self._lock:
             place = self._held = self._place_to_hold()
         if place is None:
@@ -291,10 +293,13 @@ class RosArm:
         if self._rivals_asked_ns is not None and (now_ns - self._rivals_asked_ns) * 1e-9 < RIVALS_EVERY_S:
             return
         if rivals := self.rivals:
-            raise ArmFault(
-                f"Another node commands the arm: {', '.join(rivals)}. Nothing more was sent; stop one of the two."
-            )
+            raise self._not_alone(rivals)
         self._rivals_asked_ns = now_ns
+
+    def _not_alone(self, rivals: tuple[str, ...]) -> ArmFault:
+        return ArmFault(
+            f"Another node commands the arm: {', '.join(rivals)}. Nothing more was sent; stop one of the two."
+        )
 
     def _take_command(self) -> None:
         """Begin to publish commands, and wait until who listens on the topic can hear them."""

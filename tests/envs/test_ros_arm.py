@@ -152,8 +152,9 @@ def test_an_arm_that_only_looks_is_no_commander_and_nothing_is_sent_beside_one(s
             shared.send(Command(PANDA.home))
         heard = plain.listen(JointTrajectory, PANDA.ros.command_topic)
         wait_until(lambda: shared._commands.get_subscription_count() == 2, "the plain node")
-        shared.hold()
-        looking.hold()
+        for arm in (shared, looking):
+            with pytest.raises(ArmFault, match="Another node commands the arm"):
+                arm.hold()
         time.sleep(0.3)
         assert heard == []  # the rival moves the arm; a place to rest at would tear it away
         plain.node.destroy_publisher(rival)
