@@ -58,7 +58,7 @@ class IdentificationBench:
     """Of the fit's search."""
     steps: int = 30_720
     """Control periods of each fine-tuning."""
-    episodes: int = 100
+    episodes: int = 400
     """On the hidden arm, for each of the three."""
     seed: int = 0
     keep: Path | None = field(default=None)

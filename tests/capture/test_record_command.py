@@ -157,9 +157,12 @@ def test_a_signal_ends_a_scripted_recording_at_any_moment(
         stderr=subprocess.PIPE,
         text=True,
     )
-    time.sleep(after_s)
-    process.send_signal(number)
-    told = process.communicate(timeout=30)[1]
+    try:
+        time.sleep(after_s)
+        process.send_signal(number)
+        told = process.communicate(timeout=30)[1]
+    finally:
+        process.kill()
     assert process.returncode == 130
     assert told.endswith("stopped\n")
     assert "Traceback" not in told

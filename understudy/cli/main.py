@@ -153,21 +153,21 @@ def _dispatch(arguments: list[str]) -> int:
 
 
 def _run(key: tuple[str, ...], arguments: list[str]) -> int:
-    """Parse the options of one command with tyro and run it."""
+    """Parse the options of one command with tyro, where a signal counts once they are parsed, and run it."""
     with uninterrupted():
         import tyro  # not needed, and not quick, for the tables above
 
         command = COMMANDS[key].load()
-    try:
-        options = tyro.cli(
-            command,
-            prog=" ".join(("understudy", *key)),
-            # tyro would drop the Example block of the docstring.
-            description=inspect.getdoc(command) or "",
-            args=arguments,
-        )
-    except SystemExit as leaving:  # tyro leaves with 0 after --help and with 2 after wrong options
-        return leaving.code if isinstance(leaving.code, int) else 2
+        try:
+            options = tyro.cli(
+                command,
+                prog=" ".join(("understudy", *key)),
+                # tyro would drop the Example block of the docstring.
+                description=inspect.getdoc(command) or "",
+                args=arguments,
+            )
+        except SystemExit as leaving:  # tyro leaves with 0 after --help and with 2 after wrong options
+            return leaving.code if isinstance(leaving.code, int) else 2
     return options.run()
 
 
