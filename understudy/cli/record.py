@@ -85,13 +85,13 @@ class Record:
 
     def run(self) -> int:
         self._require_numbers()
-        if not self.watch:
-            self._require_arm()
-        robot, task = load_robot(self.robot), make_task(self.task)
-        if self.device == "scripted" and not self.watch and robot.name not in task.robots:
-            _require_solvable(robot, task)
-        randomization = load_randomization(self.randomize)
-        with noted_signals() as asked:
+        with noted_signals() as asked:  # from the first import on
+            if not self.watch:
+                self._require_arm()
+            robot, task = load_robot(self.robot), make_task(self.task)
+            if self.device == "scripted" and not self.watch and robot.name not in task.robots:
+                _require_solvable(robot, task)
+            randomization = load_randomization(self.randomize)
             if self.watch:
                 return self._watch(robot, task, asked.is_set)
             from understudy.envs.make import make_env  # pybullet: not needed for watching
