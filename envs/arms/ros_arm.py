@@ -88,7 +88,7 @@ class RosArm:
         self._command_type: Any = JointTrajectory if ros.command == "joint_trajectory" else Float64MultiArray
         self._commands: Publisher[Any] | None = None
         self._fingers: Publisher[Any] | None = None
-        self._rivals_asked_ns: int | None = None
+        self._alone_ns: int | None = None
         service = reset_service or ros.reset_service
         self._reset = node.create_client(Trigger, service) if service else None
         self._graph.start()
@@ -115,7 +115,7 @@ class RosArm:
         """
         sent = self._checked(command)
         self._require_open()
-        self._require_alone()
+        self._require_alone(RIVALS_EVERY_S)
         self._require_listener()
         self._take_command()
         with self._lock:
@@ -141,10 +141,7 @@ class RosArm:
         """
         if self._closed:
             return
-        if rivals := self.rivals:
-            with self._lock:
-                self._sent = self._held = None
-            raise self._not_alone(rivals)
+        self._require_alone(0.0)
         with self._lock:
             place = self._held = self._place_to_hold()
         if place is None:
@@ -288,18 +285,19 @@ class RosArm:
         if self._closed:
             raise ArmFault(f"Arm {self._robot.name!r} is closed; nothing can be sent any more.")
 
-    def _require_alone(self) -> None:
+    def _require_alone(self, every_s: float) -> None:
+        """Look who else commands, if that was last looked for `every_s` ago; beside another, forget what was sent."""
         now_ns = self.clock.now_ns()
-        if self._rivals_asked_ns is not None and (now_ns - self._rivals_asked_ns) * 1e-9 < RIVALS_EVERY_S:
+        if self._alone_ns is not None and (now_ns - self._alone_ns) * 1e-9 < every_s:
             return
-        if rivals := self.rivals:
-            raise self._not_alone(rivals)
-        self._rivals_asked_ns = now_ns
-
-    def _not_alone(self, rivals: tuple[str, ...]) -> ArmFault:
-        return ArmFault(
-            f"Another node commands the arm: {', '.join(rivals)}. Nothing more was sent; stop one of the two."
-        )
+        rivals = self.rivals
+        self._alone_ns = None if rivals else now_ns
+        if rivals:
+            with self._lock:
+                self._sent = self._held = None
+            raise ArmFault(
+                f"Another node commands the arm: {', '.join(rivals)}. Nothing more was sent; stop one of the two."
+            )
 
     def _take_command(self) -> None:
         """Begin to publish commands, and wait until who listens on the topic can hear them."""

@@ -48,8 +48,7 @@ class MotorState:
     begun_ns: int
     width: float
     width_target: float
-    width_applied: float
-    """Opening widths, m: now, where it goes, and what PyBullet was told last."""
+    """Opening widths, m: now, and where it goes."""
     waiting: tuple[tuple[int, Command], ...]
     """Commands that the action delay holds back, each with the stamp at which it acts."""
 
@@ -108,7 +107,8 @@ class SimMotors:
             driven = 1
             self._couple(ends)
         self._finger_ways = [(closed, opened - closed) for closed, opened in ends[:driven]]
-        """Of each driven finger: its position where the gripper is shut, and how far it moves to open."""
+        """Of each driven finger: its position where the gripper is shut, and how far it moves to open; what
+        `RobotDescription.finger_positions` reckons with, as plain floats, because every physics step reads them."""
         self._still_fingers = [0.0] * driven
         self._moved = joints + fingers[:driven]
         """What motors move; gains and forces are in this order."""
@@ -168,7 +168,6 @@ class SimMotors:
             self._begun_ns,
             self._width,
             self._width_target,
-            self._width_applied,
             tuple(self._waiting),
         )
 

@@ -7,24 +7,13 @@ import functools
 import gymnasium
 import numpy as np
 import pytest
+from foreign_support import Balance
 from gymnasium import spaces
 
 from understudy.envs.foreign_env import ForeignEnv, is_foreign
 from understudy.envs.make import make_env
 from understudy.errors import InputError
 from understudy.learners.evaluate import evaluate
-
-
-class Balance:
-    """Solves CartPole: pushes where the pole falls (the pole's angle and speed decide)."""
-
-    def reset(self) -> None:
-        pass
-
-    def act(self, observation):
-        _, speed, angle, turning = observation["other_observation"]
-        right = angle + 0.3 * turning + 0.03 * speed > 0
-        return np.array([-1.0, 1.0] if right else [1.0, -1.0], np.float32)
 
 
 class Push:

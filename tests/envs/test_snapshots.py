@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from typing import Any
 
 import numpy as np
 import pytest
@@ -30,6 +31,20 @@ def outcome(env: ArmEnv, action: np.ndarray) -> list[bytes]:
     return [np.array(facts, np.float64).tobytes(), *(value.tobytes() for value in values)]
 
 
+def played(env: ArmEnv, seed: int, steps: int) -> tuple[list[Any], list[np.ndarray], list[list[bytes]]]:
+    """Each moment of an episode that the task's expert begins, the action it then takes, and what came of it."""
+    observation, _ = env.reset(seed=seed)
+    expert = make_expert(env.task.name, env.control.robot.name)
+    expert.reset(observation)
+    moments, actions, seen = [], [], []
+    for _ in range(steps):
+        moments.append(env.save())
+        actions.append(expert.act(observation))
+        seen.append(outcome(env, actions[-1]))
+        observation = dict(env.aligned.values)
+    return moments, actions, seen
+
+
 @pytest.mark.parametrize(
     ("task", "robot", "physics"),
     [("lift", "panda", "none"), ("lift", "panda", "hard"), ("stack", "panda", "none"), ("drawer", "xarm6", "mild")],
@@ -38,15 +53,7 @@ def test_the_same_actions_from_a_moment_give_the_same_bits(task: str, robot: str
     """Moments before, while and after the fingers close, gone back to in any order, an episode in between."""
     env = make_env(task, robot, randomization=load_randomization(physics))
     for seed in range(2):
-        observation, _ = env.reset(seed=seed)
-        expert = make_expert(task, robot)
-        expert.reset(observation)
-        moments, actions, seen = [], [], []
-        for _ in range(55):
-            moments.append(env.save())
-            actions.append(expert.act(observation))
-            seen.append(outcome(env, actions[-1]))
-            observation = dict(env.aligned.values)
+        moments, actions, seen = played(env, seed, 55)
         env.reset(seed=77)
         for step in (50, 10, 45, 0, 35, 40, 30):
             again = env.restore(moments[step])
@@ -91,15 +98,7 @@ def test_a_moment_of_other_physics_and_sizes_is_gone_back_to_with_its_looks(task
     assert here.keys() == there.keys() == RANDOMIZABLE.keys()
     assert not [name for name in here if here[name] == there[name] or here[name] == RANDOMIZABLE[name].nominal]
     env, fresh = (make_env(task, robot, randomization=InTurn(here, there, {})) for _ in range(2))
-    observation, _ = env.reset(seed=1)
-    expert = make_expert(task, robot)
-    expert.reset(observation)
-    moments, actions, seen = [], [], []
-    for _ in range(46):
-        moments.append(env.save())
-        actions.append(expert.act(observation))
-        seen.append(outcome(env, actions[-1]))
-        observation = dict(env.aligned.values)
+    moments, actions, seen = played(env, 1, 46)
     picture = env.control.arm.inner.render("front", 64, 48)
     for step in (40, 3, 30, 45, 38):
         env.reset(seed=2)  # by turns with all others, and with nominal ones
@@ -136,15 +135,7 @@ def test_looks_of_an_episode_are_forgotten_when_objects_take_another_size():
 def test_every_moment_can_be_gone_back_to(task: str, robot: str):
     """What PyBullet saves brings back all but one or two in thirty."""
     env = make_env(task, robot)
-    observation, _ = env.reset(seed=1)
-    expert = make_expert(task, robot)
-    expert.reset(observation)
-    moments, actions, seen = [], [], []
-    for _ in range(60):
-        moments.append(env.save())
-        actions.append(expert.act(observation))
-        seen.append(outcome(env, actions[-1]))
-        observation = dict(env.aligned.values)
+    moments, actions, seen = played(env, 1, 60)
     for step in np.random.default_rng(0).permutation(60):
         env.restore(moments[step])
         for later in range(step, min(60, step + 6)):

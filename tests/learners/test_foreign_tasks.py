@@ -12,6 +12,7 @@ import gymnasium
 import h5py
 import numpy as np
 import pytest
+from foreign_support import Balance
 from gymnasium import spaces
 
 from tests.datasets.convert.hdf5_samples import box
@@ -57,18 +58,6 @@ class Chance:
 
     def act(self, observation):
         return self._rng.uniform(-1.0, 1.0, 1).astype(np.float32)
-
-
-class Balance:
-    """Solves CartPole: pushes where the pole falls."""
-
-    def reset(self) -> None:
-        pass
-
-    def act(self, observation):
-        _, speed, angle, turning = observation["other_observation"]
-        right = angle + 0.3 * turning + 0.03 * speed > 0
-        return np.array([-1.0, 1.0] if right else [1.0, -1.0], np.float32)
 
 
 class Towards:
