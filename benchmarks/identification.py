@@ -115,7 +115,8 @@ class IdentificationBench:
         ]
 
     def _try(self, runs: dict[str, Path], hidden: dict[str, Choice], progress: Callable[[str], None]) -> list[Row]:
-        from understudy.learners.evaluate import Evaluation, Setting, compare, run_episodes  # torch below
+        from understudy.learners.comparison import compare
+        from understudy.learners.evaluate import Evaluation, Setting, run_episodes  # torch below
         from understudy.learners.policies import RunPolicy
 
         arm = Randomization("hidden", hidden)

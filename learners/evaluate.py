@@ -1,4 +1,4 @@
-"""Success rates that can be compared: matched seeds, suites of physics, intervals, paired tests.
+"""Success rates that can be compared: matched seeds, suites of physics, intervals; `comparison.py` pairs them.
 
 Owns the evaluation loop and what came of it. Every policy sees the same starts and the same physics for the same
 seeds, none of which were trained on; the environments are made here and used for nothing else. Imports no torch:
@@ -8,7 +8,6 @@ whoever evaluates brings a factory that makes the policy, in this process or in 
 from __future__ import annotations
 
 import dataclasses
-import math
 import multiprocessing
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
@@ -34,6 +33,8 @@ PolicyFactory = Callable[[], Policy]
 """Makes a policy; with several workers it is sent to other processes, so it must be picklable."""
 Progress = Callable[[int], None]
 """Told how many episodes are done."""
+Job = tuple[int, int]
+"""(index of the setting, seed) of an episode."""
 
 
 @dataclass(frozen=True)
@@ -172,9 +173,12 @@ class Setting:
 
     def make(self) -> ArmEnv:
         """A simulated environment of its own; a curriculum is shared by all that one process makes."""
+        return make_env(self.task, self.robot, randomization=self.randomizer())
+
+    def randomizer(self) -> Randomizer | None:
+        """What one environment draws its physics from."""
         drawn = self.randomization
-        randomization = drawn.share() if isinstance(drawn, Curriculum) else drawn
-        return make_env(self.task, self.robot, randomization=randomization)
+        return drawn.share() if isinstance(drawn, Curriculum) else drawn
 
     def make_any(self) -> ArmEnv | ForeignEnv:
         """The same, or one of Gymnasium's own where the task is an id of its registry; the robot is not used then."""
@@ -194,13 +198,44 @@ def run_episodes(
     Raises:
         UnderstudyError: a worker process died.
     """
-    outcomes = []
+    return run_settings(factory, [setting], seeds, workers=workers, progress=progress)[0]
+
+
+def run_settings(
+    factory: PolicyFactory,
+    settings: Sequence[Setting],
+    seeds: Sequence[int],
+    *,
+    workers: int = 1,
+    progress: Progress | None = None,
+) -> list[tuple[Outcome, ...]]:
+    """One episode a seed in each of several physics; every process makes one environment and one policy for all.
+
+    Args:
+        factory: makes the policy; picklable when `workers` is above 1.
+        settings: of one task on one robot.
+        seeds: of the episodes in each setting.
+        workers: processes; 1 runs everything in this one. The result does not depend on it.
+        progress: told how many episodes are done, of len(settings) * len(seeds).
+
+    Returns:
+        The outcomes of each setting, in the order of the seeds.
+
+    Raises:
+        InputError: settings of several tasks or robots.
+        UnderstudyError: a worker process died.
+    """
+    if any((one.task, one.robot) != (settings[0].task, settings[0].robot) for one in settings):
+        raise InputError("Settings that are run together must be of one task on one robot; run the others apart.")
+    jobs = [(index, seed) for index in range(len(settings)) for seed in seeds]
+    outcomes: list[Outcome] = []
     run = _in_this_process if workers == 1 else _in_processes
-    for outcome in run(factory, setting, seeds, workers):
+    for outcome in run(factory, settings, jobs, workers):
         outcomes.append(outcome)
         if progress is not None:
             progress(len(outcomes))
-    return tuple(outcomes)
+    count = len(seeds)
+    return [tuple(outcomes[index * count : (index + 1) * count]) for index in range(len(settings))]
 
 
 def play_episode(env: ArmEnv | ForeignEnv, policy: Policy, seed: int) -> Outcome:
@@ -215,27 +250,50 @@ def play_episode(env: ArmEnv | ForeignEnv, policy: Policy, seed: int) -> Outcome
     return Outcome(seed, success, steps, total)
 
 
-def _in_this_process(factory: PolicyFactory, setting: Setting, seeds: Sequence[int], workers: int) -> Iterator[Outcome]:
-    env = setting.make_any()
+class _Stage:
+    """An environment and a policy, made once, for episodes in any of the settings."""
+
+    def __init__(self, factory: PolicyFactory, settings: Sequence[Setting]) -> None:
+        self._settings = settings
+        self._shown = 0
+        self.env = settings[0].make_any()
+        try:
+            self._policy = factory()
+        except BaseException:
+            self.env.close()
+            raise
+
+    def play(self, job: Job) -> Outcome:
+        index, seed = job
+        if index != self._shown:
+            assert isinstance(self.env, ArmEnv)  # only its physics can differ
+            self._shown, self.env.randomization = index, self._settings[index].randomizer()
+        return play_episode(self.env, self._policy, seed)
+
+
+def _in_this_process(
+    factory: PolicyFactory, settings: Sequence[Setting], jobs: Sequence[Job], workers: int
+) -> Iterator[Outcome]:
+    stage = _Stage(factory, settings)
     try:
-        policy = factory()
-        for seed in seeds:
-            yield play_episode(env, policy, seed)
+        yield from map(stage.play, jobs)
     finally:
-        env.close()
+        stage.env.close()
 
 
-_worker: tuple[ArmEnv | ForeignEnv, Policy] | None = None
-"""In a worker process: its environment and its policy, made once."""
+_stage: _Stage | None = None
+"""In a worker process: its environment and its policy."""
 
 
-def _in_processes(factory: PolicyFactory, setting: Setting, seeds: Sequence[int], workers: int) -> Iterator[Outcome]:
+def _in_processes(
+    factory: PolicyFactory, settings: Sequence[Setting], jobs: Sequence[Job], workers: int
+) -> Iterator[Outcome]:
     # spawn: a fork would share PyBullet's and torch's threads and locks with this process
     context = multiprocessing.get_context("spawn")
-    count = min(workers, len(seeds))
+    count = min(workers, len(jobs))
     try:
-        with ProcessPoolExecutor(count, context, initializer=_begin_work, initargs=(factory, setting)) as pool:
-            yield from pool.map(_work, seeds)
+        with ProcessPoolExecutor(count, context, initializer=_begin_work, initargs=(factory, settings)) as pool:
+            yield from pool.map(_work, jobs)
     except BrokenProcessPool as error:
         raise UnderstudyError(
             "A process of the evaluation died (out of memory, or it could not load the policy); its own words are "
@@ -243,68 +301,11 @@ def _in_processes(factory: PolicyFactory, setting: Setting, seeds: Sequence[int]
         ) from error
 
 
-def _begin_work(factory: PolicyFactory, setting: Setting) -> None:
-    global _worker
-    _worker = (setting.make_any(), factory())
+def _begin_work(factory: PolicyFactory, settings: Sequence[Setting]) -> None:
+    global _stage
+    _stage = _Stage(factory, settings)
 
 
-def _work(seed: int) -> Outcome:
-    assert _worker is not None
-    return play_episode(*_worker, seed)
-
-
-@dataclass(frozen=True)
-class Comparison:
-    """Two policies on the same seeds."""
-
-    both: int
-    """Seeds that both solved."""
-    first_only: int
-    second_only: int
-    neither: int
-    p_value: float
-    """Exact McNemar test (two-sided) of "the two are equally good"."""
-    difference: float
-    """Rate of the second minus rate of the first."""
-    low: float
-    high: float
-    """95% paired bootstrap interval of the difference."""
-
-
-def compare(first: Evaluation, second: Evaluation, *, draws: int = 10_000, seed: int = 0) -> Comparison:
-    """Compare two evaluations seed by seed.
-
-    Raises:
-        InputError: they are not of the same task, suite and seeds.
-    """
-    asked = [(e.task, e.suite, tuple(o.seed for o in e.outcomes)) for e in (first, second)]
-    if asked[0] != asked[1]:
-        raise InputError(
-            f"These evaluations do not match: {first.episodes} seeds from {first.seed} of {first.task} "
-            f"({first.suite}) and {second.episodes} from {second.seed} of {second.task} ({second.suite}); "
-            "evaluate both on the same."
-        )
-    a = np.array([outcome.success for outcome in first.outcomes])
-    b = np.array([outcome.success for outcome in second.outcomes])
-    rng = np.random.default_rng(seed)
-    change = b.astype(np.float64) - a
-    means = change[rng.integers(0, len(a), (draws, len(a)))].mean(1)
-    low, high = np.quantile(means, [0.025, 0.975])
-    first_only, second_only = int(np.sum(a & ~b)), int(np.sum(b & ~a))
-    return Comparison(
-        both=int(np.sum(a & b)),
-        first_only=first_only,
-        second_only=second_only,
-        neither=int(np.sum(~a & ~b)),
-        p_value=mcnemar_exact(first_only, second_only),
-        difference=float(change.mean()),
-        low=float(low),
-        high=float(high),
-    )
-
-
-def mcnemar_exact(first_only: int, second_only: int) -> float:
-    """Two-sided p-value that the seeds on which two policies differ fall evenly (binomial, 1/2)."""
-    total, fewer = first_only + second_only, min(first_only, second_only)
-    tail = sum(math.comb(total, k) for k in range(fewer + 1)) / 2**total
-    return float(min(1.0, 2.0 * tail))
+def _work(job: Job) -> Outcome:
+    assert _stage is not None
+    return _stage.play(job)

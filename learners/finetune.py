@@ -30,7 +30,8 @@ from understudy.envs.arm_env import ArmEnv
 from understudy.envs.curriculum import Curriculum
 from understudy.envs.foreign_env import ForeignEnv, is_foreign
 from understudy.errors import InputError, unknown_name
-from understudy.learners.evaluate import Comparison, Evaluation, Progress, Setting, compare, run_episodes
+from understudy.learners.comparison import Comparison, compare
+from understudy.learners.evaluate import Evaluation, Progress, Setting, run_episodes
 from understudy.learners.parallel_envs import ParallelEnvs
 from understudy.learners.policies import (
     ACTIVATIONS,

@@ -10,8 +10,10 @@ import pytest
 from learners_support import ExpertPolicy
 
 from understudy.datasets.statistics import wilson_interval
+from understudy.envs.randomization import Choice, Randomization, load_randomization
 from understudy.errors import InputError
-from understudy.learners.evaluate import Evaluation, Outcome, compare, evaluate, mcnemar_exact
+from understudy.learners.comparison import compare, mcnemar_exact
+from understudy.learners.evaluate import Evaluation, Outcome, Setting, evaluate, run_episodes, run_settings
 
 
 def made_up(successes: list[bool], seed: int = 0, suite: str = "nominal") -> Evaluation:
@@ -41,6 +43,20 @@ def test_an_outcome_depends_on_its_seed_alone(expert: Evaluation) -> None:
     later = evaluate(ExpertPolicy(), "reach", "panda", "randomized", episodes=2, seed=46)
     assert later.outcomes == expert.outcomes[4:]
     assert len({outcome.return_ for outcome in expert.outcomes}) == 6
+
+
+def test_settings_run_together_give_what_each_gives_alone() -> None:
+    sources: list[Randomization | None] = [None, load_randomization("hard")]
+    sources.append(Randomization("slow", {"motor_gain_scale": Choice((0.3,))}))
+    settings = [Setting("reach", "panda", randomization) for randomization in sources]
+    alone = [run_episodes(ExpertPolicy(), setting, range(42, 45)) for setting in settings]
+    assert len(set(alone)) == len(settings)
+    told: list[int] = []
+    for workers in (1, 2):
+        assert run_settings(ExpertPolicy(), settings, range(42, 45), workers=workers, progress=told.append) == alone
+    assert told == [*range(1, 10), *range(1, 10)]
+    with pytest.raises(InputError, match="must be of one task on one robot"):
+        run_settings(ExpertPolicy(), [Setting("reach", "panda"), Setting("push", "panda")], range(2))
 
 
 def test_physics_differ_between_suites(expert: Evaluation) -> None:
