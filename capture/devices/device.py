@@ -1,14 +1,15 @@
 """What a teleoperation device is: asked once a tick, it answers with an action in units and what was pressed.
 
 A device never blocks and never raises for what a person or a cable does: a device that is lost asks for nothing to move
-(`neutral`) and says `lost`. What it owes is proved by `tests/capture/test_devices.py` for every device.
+(`neutral`) and says `lost`, once. One that comes back says `back`, and moves nothing until start is pressed on it anew
+or the next episode is prepared (`reset`). What every device owes is proved by `tests/conformance/device.py`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Literal, Protocol
+from typing import Any, Literal, Protocol, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,8 +17,13 @@ from numpy.typing import NDArray
 from understudy.datasets.align import Aligned
 from understudy.datasets.schema import ActionSpec
 
-Event = Literal["start", "stop", "keep", "drop", "undo", "success", "failure", "quit", "lost"]
-"""What an operator can ask of a session, and `lost`: the device is gone."""
+Event = Literal[
+    "start", "stop", "keep", "drop", "undo", "redo", "success", "failure", "unmark", "intervene", "release", "hold",
+    "quit", "lost", "back",
+]  # fmt: skip
+"""What an operator can ask of a session, and how the device is: gone (`lost`), there again (`back`)."""
+PRESSABLE: tuple[Event, ...] = tuple(event for event in get_args(Event) if event not in ("lost", "back"))
+"""Events that a button or key may be given."""
 
 
 @dataclass(frozen=True)
@@ -28,12 +34,18 @@ class DeviceReading:
     """(A,) in the units of the action spec, inside its bounds."""
     events: tuple[Event, ...] = ()
     """What was pressed since the last reading, in order."""
+    message: str = ""
+    """What the operator should know now (why nothing moves, what is missing), one sentence; empty for nothing."""
 
 
 class Device(Protocol):
     """A way for somebody to move the arm."""
 
     name: str
+
+    @property
+    def lost(self) -> bool:
+        """Whether it is gone (unplugged, closed, silent) as of the last reading."""
 
     def reset(self, observation: Mapping[str, NDArray[Any]]) -> None:
         """An episode is about to begin with this observation (key -> array)."""

@@ -18,10 +18,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
 from numpy.typing import NDArray
 
-from understudy.capture.devices.device import DeviceReading, Event, neutral
+from understudy.capture.devices.axes import AxisDrive, Pressed
+from understudy.capture.devices.device import DeviceReading, Event
+from understudy.capture.devices.shaping import ShapingConfig
 from understudy.datasets.align import Aligned
 from understudy.datasets.schema import ActionSpec
 from understudy.envs.arms.clock import Clock
@@ -51,16 +52,23 @@ HELP = (
 class KeyboardConfig:
     """How keys move the arm."""
 
-    speed: float = 0.35
+    speed: float = ShapingConfig.speed
     """Share of the largest step that a held key asks for, above 0 and at most 1."""
     hold_s: float = 0.12
     """A key counts as held this long after each of its characters, s."""
+    acceleration_s: float = ShapingConfig.acceleration_s
+    """Time from rest to full speed, s; 0 is at once."""
 
     def __post_init__(self) -> None:
         if not 0.0 < self.speed <= 1.0:
             raise InputError(f"Keyboard speed must be above 0 and at most 1, got {self.speed}.")
+        self.shaping()  # refuses an acceleration out of range
         if not 0.0 < self.hold_s < 1.0:
             raise InputError(f"Keyboard hold must be between 0 and 1 s, got {self.hold_s}.")
+
+    def shaping(self) -> ShapingConfig:
+        """The part that all devices with axes share; a key has no dead band."""
+        return ShapingConfig(dead_band=0.0, speed=self.speed, acceleration_s=self.acceleration_s)
 
 
 class KeyboardDevice:
@@ -69,7 +77,12 @@ class KeyboardDevice:
     name = "keyboard"
 
     def __init__(
-        self, spec: ActionSpec, clock: Clock, config: KeyboardConfig | None = None, descriptor: int | None = None
+        self,
+        spec: ActionSpec,
+        clock: Clock,
+        config: KeyboardConfig | None = None,
+        descriptor: int | None = None,
+        period_s: float = 0.05,
     ) -> None:
         """Take over the terminal.
 
@@ -78,6 +91,7 @@ class KeyboardDevice:
             clock: tells how long ago a key came.
             config: speed and hold.
             descriptor: file descriptor of the terminal; None is standard input.
+            period_s: time between two readings, s.
 
         Raises:
             InputError: not a terminal, or an action space that keys cannot drive.
@@ -87,39 +101,39 @@ class KeyboardDevice:
                 f"The keyboard drives the action space 'tool_delta', and this task uses {spec.name!r}; "
                 "choose another device."
             )
-        self._descriptor = _terminal(descriptor)
-        self._spec = spec
-        self._clock = clock
         self._config = config or KeyboardConfig()
+        self._drive = AxisDrive(self.name, spec, period_s, self._config.shaping())
+        self._descriptor = _terminal(descriptor)
+        self._clock = clock
         self._pressed_ns: dict[str, int] = {}
-        self._gripper_m: float | None = None
-        self._lost = False
+        self._gone = False
         self._saved: list[Any] | None = termios.tcgetattr(self._descriptor)
         atexit.register(self.close)
         # Characters at once and unseen; Ctrl-C keeps its meaning.
         tty.setcbreak(self._descriptor, termios.TCSANOW)
 
+    @property
+    def lost(self) -> bool:
+        """See `Device`."""
+        return self._drive.lost
+
     def reset(self, observation: Mapping[str, NDArray[Any]]) -> None:
         """See `Device`; keys typed before are forgotten."""
         self._drain()
         self._pressed_ns.clear()
-        self._gripper_m = None
+        self._drive.reset()
 
     def read(self, aligned: Aligned) -> DeviceReading:
         """See `Device`. A terminal that is gone asks for no motion and reports `lost` once."""
-        was_lost = self._lost
         characters = self._drain()
         now_ns = self._clock.now_ns()
-        for character in characters:
-            if character in MOVES:
-                self._pressed_ns[character] = now_ns
-            elif character == GRIPPER_KEY:
-                self._toggle_gripper(aligned)
-        events: list[Event] = [EVENTS[character] for character in characters if character in EVENTS]
-        if self._lost:
-            self._pressed_ns.clear()
-            return DeviceReading(self._still(aligned), tuple(events) if was_lost else (*events, "lost"))
-        return DeviceReading(self._motion(aligned, now_ns), tuple(events))
+        self._pressed_ns.update({character: now_ns for character in characters if character in MOVES})
+        pressed = Pressed(
+            axes=self._axes(now_ns),
+            events=tuple(EVENTS[character] for character in characters if character in EVENTS),
+            toggled=characters.count(GRIPPER_KEY),
+        )
+        return self._drive.answer(aligned, pressed, "The terminal is gone." if self._gone else "")
 
     def close(self) -> None:
         """See `Device`; puts the terminal back as it was."""
@@ -130,40 +144,28 @@ class KeyboardDevice:
         try:
             termios.tcsetattr(self._descriptor, termios.TCSANOW, saved)
         except (termios.error, OSError):
-            self._lost = True  # the terminal is gone, and its mode with it
+            self._gone = True  # the terminal is gone, and its mode with it
 
-    def _still(self, aligned: Aligned) -> NDArray[np.float64]:
-        return neutral(self._spec, aligned, self._gripper_m)
-
-    def _motion(self, aligned: Aligned, now_ns: int) -> NDArray[np.float64]:
-        action = self._still(aligned)
+    def _axes(self, now_ns: int) -> dict[str, float]:
+        """Opposite keys cancel; what was typed longer than `hold_s` ago counts as let go."""
+        axes: dict[str, float] = {}
         for key, pressed_ns in self._pressed_ns.items():
-            label, direction = MOVES[key]
-            if label in self._spec.labels and (now_ns - pressed_ns) * 1e-9 <= self._config.hold_s:
-                index = self._spec.labels.index(label)
-                action[index] += direction * self._config.speed * self._spec.high[index]
-        return np.clip(action, self._spec.low, self._spec.high)
-
-    def _toggle_gripper(self, aligned: Aligned) -> None:
-        """Ask for the other end of the gripper's travel than it is nearer to."""
-        if "gripper" not in self._spec.labels:
-            return
-        index = self._spec.labels.index("gripper")
-        width = float(self._still(aligned)[index])
-        low, high = self._spec.low[index], self._spec.high[index]
-        self._gripper_m = low if width > (low + high) / 2 else high
+            if (now_ns - pressed_ns) * 1e-9 <= self._config.hold_s:
+                label, direction = MOVES[key]
+                axes[label] = axes.get(label, 0.0) + direction
+        return axes
 
     def _drain(self) -> str:
         """Everything typed since the last call."""
         received = b""
-        while not self._lost:
+        while not self._gone:
             try:
                 if not select.select([self._descriptor], [], [], 0.0)[0]:
                     break
                 chunk = os.read(self._descriptor, 1024)
             except OSError:  # EIO: the terminal was closed
                 chunk = b""
-            self._lost = not chunk
+            self._gone = not chunk
             received += chunk
         return received.decode("ascii", errors="ignore")
 

@@ -23,6 +23,7 @@ class ScriptedDevice:
     """Solves the task itself. Asks for the start at once, and leaves stopping to the session."""
 
     name = "scripted"
+    lost = False
 
     def __init__(self, task: str, robot: RobotDescription, spec: ActionSpec, rng: np.random.Generator | None) -> None:
         """Args:

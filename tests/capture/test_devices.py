@@ -46,7 +46,7 @@ class Terminal:
         self.person, self.tty = pty.openpty()
         self.before = termios.tcgetattr(self.tty)
         self.clock = VirtualClock()
-        self.device = KeyboardDevice(LIFT, self.clock, KeyboardConfig(speed=0.5, hold_s=0.1), self.tty)
+        self.device = KeyboardDevice(LIFT, self.clock, KeyboardConfig(speed=0.5, hold_s=0.1, acceleration_s=0.0), self.tty)
         self.device.reset(VALUES)
 
     def type(self, keys: str) -> None:
