@@ -113,9 +113,17 @@ def _keyboard(asked: _Asked) -> Device:
     return KeyboardDevice(asked.spec, asked.clock, config, period_s=asked.period_s)
 
 
+def _browser(asked: _Asked) -> Device:
+    from understudy.capture.devices.browser import BrowserConfig, BrowserDevice
+
+    # Silence of a page is measured in real time, whatever the arm's clock does.
+    return BrowserDevice(asked.spec, asked.period_s, BrowserConfig(asked.options.shaping()))
+
+
 _MAKERS: Mapping[str, Callable[[_Asked], Device]] = {
     "scripted": _scripted,
     "keyboard": _keyboard,
+    "browser": _browser,
 }
 DEVICES: tuple[str, ...] = tuple(_MAKERS)
 """Every device by name."""
