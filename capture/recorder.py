@@ -58,7 +58,15 @@ class EpisodeRecorder:
         """The file in progress."""
         return self._writer.path
 
-    def tick(self, motion: Motion, reward: float, following: Aligned, state: Vector | None = None) -> None:
+    def tick(
+        self,
+        motion: Motion,
+        reward: float,
+        following: Aligned,
+        state: Vector | None = None,
+        *,
+        intervention: bool | None = None,
+    ) -> None:
         """Record one control period; never waits for the disk.
 
         Args:
@@ -66,6 +74,7 @@ class EpisodeRecorder:
             reward: what it earned.
             following: the observation one tick later.
             state: simulator state (D,) at the tick, where there is one.
+            intervention: whether a person acted in a policy's place; None where nobody tells.
 
         Raises:
             RecordingError: the disk failed or is too slow.
@@ -79,6 +88,7 @@ class EpisodeRecorder:
             ages_s=self._latest.ages_s,
             next_observation=following.values,
             state=state,
+            intervention=intervention,
         )
         self._writer.add(step)
         self._latest = following

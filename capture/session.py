@@ -2,13 +2,16 @@
 
       prepare          start             stop, success, time        keep
     idle ----> ready ---------> recording --------------> review --------> saving --> idle
-     ^ undo      |                  |                        |                         ^
+     ^ |         |                  |                      ^ |                         ^
+     | +---------|------------- resume --------------------+ |                         |
      +-----------+------- drop -----+-------- drop ----------+-------------------------+
 
-Whoever drives (a script, a keyboard, a page) calls the same methods, and a scripted episode takes the same path as a
-person's. What the operator asked is recorded as it was, pauses included.
+`undo` and `redo` (idle, ready) take back the last kept take and bring it back. Whoever drives (a script, a keyboard, a
+page) calls the same methods, and a scripted episode takes the same path as a person's. What the operator asked is
+recorded as it was, pauses included.
 
-Owns the order of things; writing is `recorder.py`'s, moving the arm is `envs/control.py`'s.
+Owns the order of things; writing is `recorder.py`'s, moving the arm is `envs/control.py`'s, time and threads are
+`session_loop.py`'s, and whether a take is any good is `gate.py`'s.
 """
 
 from __future__ import annotations
@@ -16,14 +19,17 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Literal, Protocol
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from understudy.capture.devices.device import Device, DeviceReading, Event
+from understudy.capture.left_take import LeftTake
 from understudy.capture.recorder import EpisodeRecorder, Motion, new_info
+from understudy.capture.take_memory import TakeMemory
 from understudy.datasets.align import Aligned
+from understudy.datasets.episode import Episode
 from understudy.datasets.schema import EpisodeInfo
 from understudy.datasets.store import Dataset
 from understudy.envs.arms.arm import Start
@@ -31,16 +37,28 @@ from understudy.envs.control import Control
 from understudy.envs.tasks.task import Task
 from understudy.errors import InputError, RecordingError, UnderstudyError
 
+if TYPE_CHECKING:
+    from understudy.capture.session_view import Wish
+
 State = Literal["idle", "ready", "recording", "review", "saving"]
 
 POSSIBLE: Mapping[State, tuple[str, ...]] = {
-    "idle": ("prepare", "undo"),
-    "ready": ("start", "drop", "prepare"),
-    "recording": ("tick", "stop", "drop", "mark", "note"),
-    "review": ("keep", "drop", "mark", "note"),
+    "idle": ("prepare", "undo", "redo", "resume", "hold"),
+    "ready": ("start", "drop", "prepare", "undo", "redo", "hold"),
+    "recording": ("tick", "stop", "drop", "mark", "note", "intervene", "release", "hold"),
+    "review": ("keep", "drop", "mark", "note", "hold"),
     "saving": (),
 }
-"""State -> what may be asked of the session in it."""
+"""State -> the methods of a session that may be called in it."""
+
+_WISHES: Mapping[State, tuple[Wish, ...]] = {
+    "idle": ("prepare", "undo", "redo", "hold"),
+    "ready": ("start", "drop", "prepare", "undo", "redo", "hold"),
+    "recording": ("stop", "drop", "success", "failure", "unmark", "note", "intervene", "release", "hold"),
+    "review": ("keep", "drop", "success", "failure", "unmark", "note", "hold"),
+    "saving": (),
+}
+"""State -> what an operator may wish in it, where there is something to undo, to unmark and so on."""
 
 
 class Stage(Protocol):
@@ -104,14 +122,72 @@ class Session:
         self._dataset = dataset
         self._config = config
         self._max_steps = max(1, round(config.max_s * stage.control.robot.rate_hz))
-        self._recorder: EpisodeRecorder | None = None
+        self.marked: bool | None = None
+        """The operator's own verdict on the take in hand; None while there is none."""
+        self.intervening = False
+        """Whether steps are recorded as interventions."""
+        self.wanted: Start | None = None
+        """Where the episode that was prepared last is meant to start."""
+        self._undone: list[str] = []
+        self._recorder: EpisodeRecorder | LeftTake | None = None
+        self._memory: TakeMemory | None = None
         self._info: EpisodeInfo | None = None
-        self._marked: bool | None = None
+        self._judged: bool | None = None
+
+    @property
+    def stage(self) -> Stage:
+        """Where episodes play."""
+        return self._stage
+
+    @property
+    def device(self) -> Device:
+        """What the operator holds."""
+        return self._device
+
+    @property
+    def dataset(self) -> Dataset:
+        """Where kept takes go."""
+        return self._dataset
+
+    @property
+    def config(self) -> SessionConfig:
+        """Operator and limits."""
+        return self._config
+
+    @property
+    def wishes(self) -> tuple[Wish, ...]:
+        """What an operator may wish now; each of these will be granted, and nothing else."""
+        absent = {
+            "undo": not self.kept,
+            "redo": not self._undone,
+            "unmark": self.marked is None,
+            "intervene": self.intervening,
+            "release": not self.intervening,
+            "keep": self.steps == 0,
+        }
+        return tuple(wish for wish in _WISHES[self.state] if not absent.get(wish, False))
+
+    @property
+    def take_info(self) -> EpisodeInfo | None:
+        """What is known of the take in hand, or of the one that is prepared."""
+        return self._info
 
     @property
     def steps(self) -> int:
         """Steps of the take in hand."""
         return 0 if self._recorder is None else self._recorder.steps
+
+    def take(self) -> Episode | None:
+        """The take in hand as it would be kept now; None while it has no steps.
+
+        Camera frames are stood in for by prints of them (see `take_memory.py`), but for a take that was resumed.
+
+        Raises:
+            DatasetError: the file of a resumed take cannot be read.
+        """
+        if isinstance(self._recorder, LeftTake):
+            return self._recorder.episode()
+        return None if self._memory is None or self._info is None else self._memory.episode(self._info)
 
     @property
     def success(self) -> bool | None:
@@ -137,7 +213,8 @@ class Session:
             randomization=began.physics,
             start=None if self._simulator_state() is None else began.numbers(),
         )
-        self._marked = None
+        self.marked = self._judged = None
+        self.wanted = began
         self.state = "ready"
         return aligned
 
@@ -151,7 +228,20 @@ class Session:
         # Looked at anew: the operator may have taken a minute to press start.
         self._stage.aligned = self._stage.control.begin()
         self._recorder = EpisodeRecorder(self._dataset, self._known_info(), self._aligned())
+        self._memory = TakeMemory(self._aligned())
         self.state = "recording"
+
+    def resume(self, id: str) -> None:
+        """Take up a take that was left in `recording/` by a crash or by closing. Then `review`.
+
+        Raises:
+            DatasetError: there is no such take, it cannot be read, or another recorder has it.
+        """
+        self._require("resume")
+        self._recorder = LeftTake(self._dataset, id)
+        self._info = self._recorder.info
+        self._judged = self._info.success
+        self.state = "review"
 
     def tick(self) -> Tick:
         """One control period: ask the device, move the arm, record. Stops by itself on success or time.
@@ -164,33 +254,50 @@ class Session:
         try:
             return self._tick()
         except RecordingError:
-            self._hold()
-            self._recording().leave()
-            self._forget()
+            self._forget(leave=True)
+            self._hold_after_fault()
             raise
         except UnderstudyError as error:
-            self._hold()
             self.state = "review"
             self.note(f"stopped: {error}")
+            self._hold_after_fault()
             raise
 
     def stop(self) -> None:
         """End the take; the arm holds. Then `review`."""
         self._require("stop")
-        self._hold()
         self.state = "review"
+        self._hold()
+
+    def hold(self) -> None:
+        """Stop the arm; a take that is being recorded ends, and is in `review`."""
+        self._require("hold")
+        if self.state == "recording":
+            self.note("held by the operator")
+            self.state = "review"
+        self._hold()
 
     def mark(self, success: bool | None) -> None:
-        """Judge the take; the last word counts, the task's own included."""
+        """Judge the take; the operator's word stands above the task's, which counts again after None."""
         self._require("mark")
-        self._marked = success
-        self._info = dataclasses.replace(self._known_info(), success=success)
+        self.marked = success
+        self._info = dataclasses.replace(self._known_info(), success=self._judged if success is None else success)
 
     def note(self, text: str) -> None:
         """Add words to the take."""
         self._require("note")
         info = self._known_info()
         self._info = dataclasses.replace(info, note="; ".join(part for part in (info.note, text) if part))
+
+    def intervene(self) -> None:
+        """The operator takes over: steps from now on are recorded as interventions."""
+        self._require("intervene")
+        self.intervening = True
+
+    def release(self) -> None:
+        """The operator hands back; see `intervene`."""
+        self._require("release")
+        self.intervening = False
 
     def keep(self) -> str:
         """Commit the take; returns its id. Then `idle`.
@@ -205,40 +312,60 @@ class Session:
         finally:
             self._forget()
         self.kept.append(id)
+        self._undone.clear()
         return id
 
     def drop(self) -> None:
         """Put the take in the trash (from `ready`: do not record it at all). Then `idle`."""
         self._require("drop")
-        if self.state == "recording":
-            self._hold()
+        moving = self.state == "recording"
         try:
             if self._recorder is not None:
                 self._recorder.drop(self._known_info())
         finally:
             self._forget()
+            if moving:
+                self._hold()
 
     def undo(self) -> str:
-        """Move the take kept last to the trash; returns its id.
+        """Move the take kept last to the trash; returns its id. One that is gone from the dataset is passed over.
 
         Raises:
-            InputError: nothing was kept in this session, or not in `idle`.
+            InputError: nothing that was kept in this session is there any more, or not in `idle` or `ready`.
         """
         self._require("undo")
-        if not self.kept:
-            raise InputError("There is nothing to undo: this session has kept no take yet.")
-        id = self.kept.pop()
-        self._dataset.drop(id)
-        return id
+        while self.kept:
+            id = self.kept.pop()
+            if id in self._dataset.ids:
+                self._dataset.drop(id)
+                self._undone.append(id)
+                return id
+        raise InputError("There is nothing to undo: this session has kept no take yet, or they were dropped since.")
+
+    def redo(self) -> str:
+        """Bring back the take that `undo` took back last; returns its id.
+
+        Raises:
+            InputError: there is none in the trash any more, or not in `idle` or `ready`.
+        """
+        self._require("redo")
+        while self._undone:
+            id = self._undone.pop()
+            if id in self._dataset.dropped:
+                self._dataset.restore(id)
+                self.kept.append(id)
+                return id
+        raise InputError("There is nothing to redo: no take was taken back since the last one was kept.")
 
     def close(self) -> None:
         """Leave the session: the arm holds, the device is released, a take in hand stays recoverable."""
-        if self.state == "recording":
-            self._hold()
-        if self._recorder is not None:
-            self._recorder.leave()
-        self._forget()
-        self._device.close()
+        moving = self.state == "recording"
+        self._forget(leave=True)
+        try:
+            if moving:
+                self._hold()
+        finally:
+            self._device.close()
 
     def _tick(self) -> Tick:
         before = self._aligned()
@@ -246,7 +373,11 @@ class Session:
         reading = self._device.read(before)
         _, reward, _, _, details = self._stage.step_units(reading.action)
         motion = Motion(reading.action, details["sent"], details["measured"])
-        self._recording().tick(motion, reward, self._aligned(), state)
+        recorder, memory = self._recording(), self._memory
+        assert isinstance(recorder, EpisodeRecorder)  # what was left is never recorded on
+        assert memory is not None
+        recorder.tick(motion, reward, self._aligned(), state, intervention=self.intervening)
+        memory.add(before, motion, reward, self._aligned())
         success = bool(details["success"])
         self._judge(reading, success)
         stopped = self._why_stop(reading, success)
@@ -258,8 +389,9 @@ class Session:
         """The task judges every tick; what the operator pressed stands above it."""
         for event in reading.events:
             if event in ("success", "failure"):
-                self._marked = event == "success"
-        verdict = success if self._marked is None else self._marked
+                self.marked = event == "success"
+        self._judged = success
+        verdict = success if self.marked is None else self.marked
         self._info = dataclasses.replace(self._known_info(), success=verdict)
 
     def _why_stop(self, reading: DeviceReading, success: bool) -> str:
@@ -281,7 +413,7 @@ class Session:
             raise InputError("The session has no observation yet; call prepare first.")
         return self._stage.aligned
 
-    def _recording(self) -> EpisodeRecorder:
+    def _recording(self) -> EpisodeRecorder | LeftTake:
         assert self._recorder is not None  # the states that lead here have one
         return self._recorder
 
@@ -292,8 +424,21 @@ class Session:
     def _hold(self) -> None:
         self._stage.control.arm.hold()
 
-    def _forget(self) -> None:
-        self._recorder, self._info, self._marked, self.state = None, None, None, "idle"
+    def _hold_after_fault(self) -> None:
+        """Hold, if the arm can be told anything at all: the fault that came first is the one to be reported."""
+        try:
+            self._hold()
+        except UnderstudyError as error:
+            if self._info is not None:
+                self.note(f"the arm could not be told to hold: {error}")
+
+    def _forget(self, *, leave: bool = False) -> None:
+        """No take is in hand any more; with `leave` it stays where it is, to be recovered."""
+        recorder, self._recorder = self._recorder, None
+        self._memory = self._info = self.marked = self._judged = None
+        self.intervening, self.state = False, "idle"
+        if leave and recorder is not None:
+            recorder.leave()
 
     def _require(self, wish: str) -> None:
         possible = POSSIBLE[self.state]

@@ -65,6 +65,8 @@ class Step:
     """Key -> what was seen one tick later."""
     state: Array | None = None
     """(D,) simulator state at the tick, or None where there is no simulator."""
+    intervention: bool | None = None
+    """Whether a person acted here in a policy's place; None where that is not told."""
 
 
 class LiveFile:
@@ -118,6 +120,8 @@ class LiveFile:
             self._arrays[f"age/{key}"][row] = age
         if step.state is not None:
             self._arrays["states"][row] = step.state
+        if step.intervention is not None:
+            self._arrays["intervention"][row] = step.intervention
         self._put_observation(row + 1, step.next_observation)
         self._file.flush()
         self._ticks[row] = step.tick_ns
@@ -144,11 +148,13 @@ class LiveFile:
         (self._images if image else self._arrays)[name] = dataset
 
     def _lay_out_optional(self, step: Step) -> None:
-        """What only a step knows: which keys have ages, and whether there is a simulator state."""
+        """What only a step knows: which keys have ages, whether there is a simulator state, or takeovers are told."""
         for key in step.ages_s:
             self._lay_out(f"age/{key}", (), np.float32)
         if step.state is not None:
             self._lay_out("states", step.state.shape, np.float64)
+        if step.intervention is not None:
+            self._lay_out("intervention", (), np.bool_)
 
     def _extend(self) -> None:
         """Lay out the next block in every array, and have that on disk before any of its rows is used."""
@@ -249,6 +255,8 @@ def _copy_take(
     target.create_dataset("stamps/tick", data=array(source, "stamps/tick")[:steps])
     states = array(source, "states")[:steps] if "states" in source else np.zeros((steps, 0))
     target.create_dataset("states", data=states)
+    if "intervention" in source:
+        target.create_dataset("intervention", data=array(source, "intervention")[:steps])
     observed = subgroup(source, "obs")
     for key in members(observed):
         _copy_observation(key, array(observed, key), target, steps)

@@ -30,7 +30,7 @@ QUEUE_STEPS = 1000
 QUEUE_BYTES = 1 << 30
 """Memory that they may take meanwhile, if that is less."""
 _LOOK_UP_S = 0.2
-_Handed = tuple[int, Array, Array, Array, float, Mapping[str, float], Mapping[str, Array], Array | None]
+_Handed = tuple[int, Array, Array, Array, float, Mapping[str, float], Mapping[str, Array], Array | None, bool | None]
 """The fields of a `Step`, in order: a tuple is made in a tenth of the time."""
 
 
@@ -131,6 +131,7 @@ class EpisodeWriter:
             step.ages_s,
             owned,
             None if step.state is None else step.state.copy(),
+            step.intervention,
         )
 
     def finish(self, info: EpisodeInfo | None = None, streams: Mapping[str, Stream] | None = None) -> Path:
@@ -245,12 +246,15 @@ class _Form:
     """Keys whose age is told."""
     state: tuple[int, ...] | None
     """Shape of the simulator's state."""
+    takeovers: bool
+    """Whether each step tells if it was an intervention."""
 
     @classmethod
     def of(cls, first: Step, width: int, shapes: Mapping[str, tuple[int, ...]]) -> _Form:
         """The form that the first step of an episode sets."""
         state = None if first.state is None else first.state.shape
-        return cls(width, shapes, frozenset(first.ages_s) & frozenset(shapes), state)
+        aged = frozenset(first.ages_s) & frozenset(shapes)
+        return cls(width, shapes, aged, state, first.intervention is not None)
 
     def require(self, step: Step) -> None:
         """Refuse what would be filled in, stretched, or make the episode unreadable.
@@ -263,6 +267,8 @@ class _Form:
         state = None if step.state is None else step.state.shape
         if state != self.state:
             raise ValueError(f"the state has shape {state}, and {self.state} in the first step")
+        if (step.intervention is not None) != self.takeovers:
+            raise ValueError("interventions are told of some steps and not of others")
         expected = dict(self.shapes)
         expected.update(dict.fromkeys(CHANNELS, (self.width,)))
         values: dict[str, Array] = {name: getattr(step, name) for name in CHANNELS} | dict(step.next_observation)
