@@ -100,6 +100,7 @@ EXTRA_OF_MODULE: dict[str, str] = {
     "PIL": "convert",
     "fastapi": "console",
     "uvicorn": "console",
+    "websockets": "console",
     "ray": "scale",
 }
 """The extra that installs each optional top-level module; `*_msgs` modules belong to `ros`."""
