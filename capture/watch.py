@@ -20,6 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from understudy.capture.recorder import EpisodeRecorder, Motion, new_info
+from understudy.capture.topics import require_topics
 from understudy.datasets.align import Aligned
 from understudy.datasets.episode import Stream
 from understudy.datasets.schema import ActionSpec, EpisodeInfo, is_image
@@ -409,27 +410,6 @@ class Watcher:
                 stamps = np.array(track.stamps_ns[first:last], np.int64)
                 streams[key] = Stream(stamps, np.array(track.values[first:last]))
         return streams
-
-
-def require_topics(robot: RobotDescription, task: Task) -> None:
-    """Check that every observation of a task comes from a topic of the robot's file.
-
-    Raises:
-        InputError: one does not; says which, and where it would be named.
-    """
-    given = {"joint_position", "joint_velocity", "joint_effort", "tool_position", "tool_quaternion"}
-    if robot.gripper is not None:
-        given.add("gripper_position")
-    for name in robot.ros.poses:
-        given |= {f"{name}_position", f"{name}_quaternion"}
-    given |= {f"{name}_opening" for name in robot.ros.openings}
-    given |= {f"image_{name}" for name in robot.ros.cameras}
-    missing = [key for key in task.observation_keys if key not in given]
-    if missing:
-        raise InputError(
-            f"Task {task.name!r} observes {', '.join(missing)}, and robot {robot.name!r} names no topic for it; add "
-            "it under ros: poses:, openings: or cameras: in the robot's file."
-        )
 
 
 def watch(

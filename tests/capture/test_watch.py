@@ -12,7 +12,8 @@ import pytest
 
 from understudy.capture.devices.scripted import ScriptedDevice
 from understudy.capture.session import Session, SessionConfig
-from understudy.capture.watch import COMMAND, GRIPPER_COMMAND, REQUESTED, WatchConfig, Watcher, require_topics
+from understudy.capture.topics import require_topics
+from understudy.capture.watch import COMMAND, GRIPPER_COMMAND, REQUESTED, WatchConfig, Watcher
 from understudy.datasets.checking.checks import check_dataset
 from understudy.datasets.episode import Episode
 from understudy.datasets.schema import ActionSpec

@@ -129,7 +129,8 @@ class Record:
 
     def _watch(self, robot: RobotDescription, task: Task, stop: Stop) -> int:
         import understudy.capture.ros_streams  # noqa: F401 - a missing extra is told before a dataset is made
-        from understudy.capture.watch import WatchConfig, require_topics, watch
+        from understudy.capture.topics import require_topics
+        from understudy.capture.watch import WatchConfig, watch
 
         require_topics(robot, task)
         config = WatchConfig(operator=self.operator or _user(), max_s=self.max_seconds or WatchConfig.max_s)
