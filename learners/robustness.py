@@ -1,8 +1,9 @@
 """Robustness: how often a policy succeeds against each physical parameter alone, all others nominal.
 
-Owns the sweep, its figures as plain data, and its picture. Every value of every parameter is met with the same seeds,
-and so with the same starts. The ranges that are swept are those of `hard`; those that training draws from (`default`)
-are marked, so that what breaks inside of them is told from what breaks beyond.
+Owns the sweep and its figures as plain data; `robustness_picture.py` draws them. Every value of every parameter is met
+with the same seeds, and so with the same starts. The ranges that are swept are those of `hard`; those that training
+drew from are marked, so that what breaks inside of them is told from what breaks beyond. Parameters that make no
+difference to the task are left out, and named.
 """
 
 from __future__ import annotations
@@ -11,23 +12,21 @@ import dataclasses
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from understudy.datasets.drawing.picture_style import BLUE, INK, RED, SOFT, new_figure, prepare, save
 from understudy.datasets.statistics import wilson_interval
-from understudy.envs.arms.robot import RobotDescription
-from understudy.envs.distributions import Choice, Distribution
+from understudy.envs.arms.robot import RobotDescription, load_robot
+from understudy.envs.distributions import AnyDistribution, Choice, Distribution
+from understudy.envs.idle_parameters import idle_parameters
 from understudy.envs.parameters import PARAMETERS
 from understudy.envs.randomization import Randomization, load_randomization
+from understudy.envs.tasks.task import make_task
 from understudy.errors import InputError, unknown_name
-from understudy.learners.evaluate import FIRST_SEED, PolicyFactory, Setting, run_episodes
+from understudy.learners.evaluate import FIRST_SEED, PolicyFactory, Setting, run_settings
 
 Progress = Callable[[int], None]
-COLUMNS = 4
-BAND = "#e9e2cc"
 
 
 @dataclass(frozen=True)
@@ -35,7 +34,8 @@ class RobustnessConfig:
     """What is swept.
 
     Raises:
-        InputError: fewer than two values or no episodes, or a parameter that the ranges do not name.
+        InputError: fewer than two values or no episodes, a parameter that the ranges do not name, or ranges that
+            cannot be read.
     """
 
     values: int = 5
@@ -46,8 +46,10 @@ class RobustnessConfig:
     """What is swept: a preset or a YAML file."""
     trained: str = "default"
     """What is marked as the training range: a preset, a YAML file, or none."""
+    trained_words: str = ""
+    """What the picture calls it; by default what `trained` says."""
     parameters: tuple[str, ...] = ()
-    """Which parameters; empty for all that the ranges name."""
+    """Which parameters; empty for all that the ranges name and that make a difference to the task."""
     seed: int = FIRST_SEED
 
     def __post_init__(self) -> None:
@@ -59,6 +61,7 @@ class RobustnessConfig:
         for name in self.parameters:
             if name not in known:
                 raise unknown_name(f"parameter of {self.ranges!r}", name, known)
+        load_randomization(self.trained)  # what is wrong with it is told before anything is played
 
     def swept(self) -> Randomization:
         """The ranges.
@@ -98,6 +101,8 @@ class Sweep:
     parameter: str
     nominal: float
     logarithmic: bool
+    choice: bool
+    """Whether its values are some of a list, with nothing between them."""
     trained: tuple[float, float] | None
     """Where training draws it from; None: it leaves it nominal."""
     points: tuple[Point, ...]
@@ -116,7 +121,11 @@ class Robustness:
     policy: str
     task: str
     robot: str
+    trained: str
+    """What the training ranges are called."""
     sweeps: tuple[Sweep, ...]
+    left_out: Mapping[str, str]
+    """Parameter of the ranges -> why it makes no difference to the task."""
 
     def as_dict(self) -> dict[str, Any]:
         """Plain data for JSON."""
@@ -125,6 +134,46 @@ class Robustness:
             for point, entry in zip(sweep.points, row["points"], strict=True):
                 entry["rate"], (entry["low"], entry["high"]) = point.rate, point.interval
         return facts
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What is tried."""
+
+    values: Mapping[str, tuple[float, ...]]
+    """Parameter -> its values, the nominal one left out."""
+    left_out: Mapping[str, str]
+    """Parameter of the ranges -> why it makes no difference to the task."""
+    episodes: int
+    """Of the whole sweep."""
+
+
+def plan_sweep(task: str, robot: RobotDescription, config: RobustnessConfig) -> Plan:
+    """What a sweep of this task on this robot tries.
+
+    Raises:
+        InputError: a parameter that was asked for makes no difference to the task, or none of the ranges' does.
+    """
+    idle = idle_parameters(make_task(task), robot)
+    swept = config.swept().distributions
+    for name in config.parameters:
+        if name in idle:
+            raise InputError(
+                f"{name!r} makes no difference to {task!r} on {robot.name!r}: {idle[name]}. Leave it out of the sweep."
+            )
+    felt = {name: ranges for name, ranges in swept.items() if name not in idle}
+    if not felt:
+        raise InputError(
+            f"Nothing that {config.ranges!r} varies makes a difference to {task!r} on {robot.name!r}; sweep the ranges "
+            "of a preset ('hard') or of another file."
+        )
+    chosen = {name: ranges for name, ranges in felt.items() if not config.parameters or name in config.parameters}
+    values = {name: _values(name, ranges, config.values) for name, ranges in chosen.items()}
+    return Plan(
+        values,
+        {name: idle[name] for name in swept if name in idle},
+        config.episodes * (1 + sum(map(len, values.values()))),
+    )
 
 
 def measure_robustness(
@@ -145,53 +194,43 @@ def measure_robustness(
         robot: shipped name, path of a YAML file, or a description.
         config: what is swept.
         policy: what the picture calls it.
-        workers: processes.
-        progress: told how many episodes are done, of `episodes_of(config)`.
+        workers: processes, each of which plays a share of every value's episodes.
+        progress: told how many episodes are done, of those of `plan_sweep`.
+
+    Raises:
+        InputError: see `plan_sweep`.
     """
+    description = robot if isinstance(robot, RobotDescription) else load_robot(robot)
+    plan = plan_sweep(task, description, config)
+    tried = [(name, value) for name, values in plan.values.items() for value in values]
+    fixed = [Randomization(f"{name}={value:g}", {name: Choice((value,))}) for name, value in tried]
+    settings = [Setting(task, description, randomization) for randomization in (None, *fixed)]
     seeds = range(config.seed, config.seed + config.episodes)
-    done = 0
-
-    def succeed(randomization: Randomization | None) -> int:
-        nonlocal done
-        setting = Setting(task, robot, randomization)
-        advance = None if progress is None else (lambda count, done=done: progress(done + count))
-        outcomes = run_episodes(factory, setting, seeds, workers=workers, progress=advance)
-        done += len(outcomes)
-        return sum(outcome.success for outcome in outcomes)
-
-    as_built = succeed(None)  # the nominal value of every parameter is the same episodes
+    outcomes = run_settings(factory, settings, seeds, workers=workers, progress=progress)
+    as_built, *others = (sum(outcome.success for outcome in row) for row in outcomes)
     sweeps = []
-    for name, values in _values(config).items():
-        nominal = PARAMETERS[name].nominal
-        points = [Point(nominal, as_built, config.episodes)]
-        for value in values:
-            fixed = Randomization(f"{name}={value:g}", {name: Choice((value,))})
-            points.append(Point(value, succeed(fixed), config.episodes))
+    for name in plan.values:  # the nominal value of every parameter is the same episodes
+        points = [Point(PARAMETERS[name].nominal, as_built, config.episodes)]
+        points += [
+            Point(value, won, config.episodes)
+            for (swept, value), won in zip(tried, others, strict=True)
+            if swept == name
+        ]
         sweeps.append(_sweep(name, config, points))
-    shown = robot.name if isinstance(robot, RobotDescription) else robot
-    return Robustness(policy, task, shown, tuple(sweeps))
+    words = config.trained_words or config.trained
+    return Robustness(policy, task, description.name, words, tuple(sweeps), plan.left_out)
 
 
-def episodes_of(config: RobustnessConfig) -> int:
-    """How many episodes a sweep plays."""
-    return config.episodes * (1 + sum(map(len, _values(config).values())))
-
-
-def _values(config: RobustnessConfig) -> dict[str, list[float]]:
-    """Parameter -> the values to try, its nominal one left out."""
-    found = {}
-    for name, distribution in config.swept().distributions.items():
-        if config.parameters and name not in config.parameters:
-            continue
-        low, high = distribution.bounds
-        if isinstance(distribution, Choice):
-            values = sorted(set(distribution.values))
-        elif distribution.shape == "log_uniform":
-            values = np.geomspace(low, high, config.values).tolist()
-        else:
-            values = np.linspace(low, high, config.values).tolist()
-        found[name] = [value for value in values if not math.isclose(value, PARAMETERS[name].nominal, abs_tol=1e-12)]
-    return found
+def _values(name: str, distribution: AnyDistribution, count: int) -> tuple[float, ...]:
+    """The values to try, the nominal one left out."""
+    low, high = distribution.bounds
+    if isinstance(distribution, Choice):
+        values = sorted(set(distribution.values))
+    elif distribution.shape == "log_uniform":
+        values = np.geomspace(low, high, count).tolist()
+    else:
+        values = np.linspace(low, high, count).tolist()
+    return tuple(value for value in values if not math.isclose(value, PARAMETERS[name].nominal, abs_tol=1e-12))
 
 
 def _sweep(name: str, config: RobustnessConfig, points: Sequence[Point]) -> Sweep:
@@ -202,73 +241,10 @@ def _sweep(name: str, config: RobustnessConfig, points: Sequence[Point]) -> Swee
         parameter=name,
         nominal=PARAMETERS[name].nominal,
         logarithmic=isinstance(swept, Distribution) and swept.shape == "log_uniform",
+        choice=isinstance(swept, Choice),
         trained=None if inner is None else inner.bounds,
         points=tuple(sorted(points, key=lambda point: point.value)),
     )
-
-
-def draw_robustness(found: Robustness, path: Path) -> None:
-    """One panel a parameter, the least robust first: success, its interval, the nominal value, the training range.
-
-    Raises:
-        InputError: the picture may not be written there.
-    """
-    sweeps = sorted(found.sweeps, key=lambda sweep: (sweep.worst.rate, sweep.parameter))
-    rows = _rows(len(sweeps))
-    figure = new_figure(110 + 235 * len(rows), path)
-    grid = figure.add_gridspec(len(rows), 1, hspace=0.55)
-    left = iter(sweeps)
-    for row, count in enumerate(rows):
-        cells = grid[row, 0].subgridspec(1, count, wspace=0.08)
-        for column in range(count):
-            axis = figure.add_subplot(cells[0, column])
-            _draw_sweep(axis, next(left))
-            axis.tick_params(labelleft=column == 0)
-    episodes = sweeps[0].points[0].episodes if sweeps else 0
-    head = f"{found.policy or 'policy'} at {found.task} on {found.robot}: success against each parameter alone"
-    legend = f"{episodes} episodes a point, 95% intervals. Band: training range. Dashed: nominal. Square: below half."
-    height_px = figure.get_size_inches()[1] * figure.dpi
-    figure.text(0.012, 1 - 30 / height_px, head, fontsize=15, color=INK)
-    figure.text(0.012, 1 - 54 / height_px, legend, fontsize=11, color=SOFT)
-    figure.subplots_adjust(left=0.035, right=0.99, top=1 - 95 / height_px, bottom=35 / height_px)
-    save(figure, path)
-
-
-def _rows(panels: int) -> list[int]:
-    """How many panels stand in each row: no more than `COLUMNS`, and one more or less than in any other row."""
-    rows = math.ceil(panels / COLUMNS)
-    return [panels // rows + (row < panels % rows) for row in range(rows)]
-
-
-def _draw_sweep(axis: Any, sweep: Sweep) -> None:
-    unit = PARAMETERS[sweep.parameter].unit
-    prepare(axis, sweep.parameter if unit == "1" else f"{sweep.parameter} [{unit}]")
-    if sweep.trained is not None:
-        axis.axvspan(*sweep.trained, color=BAND, zorder=0)
-    axis.axvline(sweep.nominal, color=SOFT, linestyle="--", linewidth=1.2)
-    values = [point.value for point in sweep.points]
-    rates = np.array([point.rate for point in sweep.points])
-    lows, highs = np.array([point.interval for point in sweep.points]).T
-    axis.vlines(values, lows, highs, color=BLUE, linewidth=2.0, alpha=0.45)
-    axis.plot(values, rates, color=BLUE, marker="o", markersize=4, linewidth=1.6)
-    broken = [point for point in sweep.points if point.rate < 0.5]
-    axis.plot(
-        [point.value for point in broken],
-        [point.rate for point in broken],
-        color=RED,
-        marker="s",
-        markersize=7,
-        linestyle="none",
-    )
-    if sweep.logarithmic:
-        axis.set_xscale("log")
-        axis.set_xticks([values[0], sweep.nominal, values[-1]])
-        axis.set_xticks([], minor=True)
-        axis.set_xticklabels([f"{value:.2g}" for value in (values[0], sweep.nominal, values[-1])])
-    else:
-        axis.locator_params(axis="x", nbins=4)  # more labels of small numbers run into each other
-    axis.set_ylim(-0.04, 1.04)
-    axis.set_yticks([0.0, 0.5, 1.0], ["0%", "50%", "100%"])
 
 
 def summary(found: Robustness) -> list[Mapping[str, Any]]:

@@ -93,11 +93,11 @@ class ExpertPolicy:
 
     failing: bool = False
 
-    def __call__(self) -> _Scripted:
-        return _Scripted(self.failing)
+    def __call__(self) -> Scripted:
+        return Scripted(self.failing)
 
 
-class _Scripted:
+class Scripted:
     def __init__(self, failing: bool) -> None:
         self._expert = make_expert("reach")
         self._failing = failing

@@ -21,6 +21,7 @@ from understudy.learners.evaluate import FIRST_SEED, Evaluation, PolicyFactory, 
 
 if TYPE_CHECKING:
     from understudy.deploy.runtime import SkillPolicy
+    from understudy.learners.robustness import RobustnessConfig
     from understudy.learners.runs import Run
 
 __all__ = ["Evaluate", "SkillFile"]
@@ -79,7 +80,7 @@ class Evaluate:
             require_place(self.robustness)
         factory, task, robot, run = self._load()
         if self.robustness is not None:
-            return self._sweep(factory, task, robot, self.robustness)
+            return self._sweep(factory, task, robot, run, self.robustness)
         with progress_bar(f"{task}, {self.suite}", self.episodes, quiet=self.json) as advance:
             result = evaluate(
                 factory,
@@ -98,22 +99,29 @@ class Evaluate:
             print(f"Where {task} does not tell of success, go by the return.")
         return 0
 
-    def _sweep(self, factory: PolicyFactory, task: str, robot: str | RobotDescription, picture: Path) -> int:
-        from understudy.learners.robustness import (  # matplotlib
-            RobustnessConfig,
-            draw_robustness,
-            episodes_of,
-            measure_robustness,
-            summary,
-        )
+    def _sweep_config(self, run: Run | None) -> RobustnessConfig:
+        from understudy.learners.robustness import RobustnessConfig
+        from understudy.learners.trained_ranges import TrainedRanges, trained_ranges
 
         names = tuple(name.strip() for name in self.sweep.parameters.split(",") if name.strip())
-        config = RobustnessConfig(
-            self.sweep.values, self.sweep.episodes, self.sweep.ranges, self.sweep.trained, names, self.seed
+        asked = self.sweep.trained
+        trained = trained_ranges(run) if asked is None else TrainedRanges(asked, f"{asked!r}, as asked for")
+        return RobustnessConfig(
+            self.sweep.values, self.sweep.episodes, self.sweep.ranges, trained.source, trained.words, names, self.seed
         )
-        with progress_bar(f"{task}, each parameter alone", episodes_of(config), quiet=self.json) as advance:
+
+    def _sweep(
+        self, factory: PolicyFactory, task: str, robot: str | RobotDescription, run: Run | None, picture: Path
+    ) -> int:
+        from understudy.learners.robustness import measure_robustness, plan_sweep, summary
+        from understudy.learners.robustness_picture import draw_robustness  # matplotlib
+
+        config = self._sweep_config(run)
+        description = robot if isinstance(robot, RobotDescription) else load_robot(robot)
+        plan = plan_sweep(task, description, config)
+        with progress_bar(f"{task}, each parameter alone", plan.episodes, quiet=self.json) as advance:
             found = measure_robustness(
-                factory, task, robot, config, policy=self.policy.name, workers=self.workers, progress=advance
+                factory, task, description, config, policy=self.policy.name, workers=self.workers, progress=advance
             )
         draw_robustness(found, picture)
         text = json.dumps(found.as_dict(), indent=2)
@@ -124,6 +132,10 @@ class Evaluate:
         for row in summary(found):
             inside = " (in the training range)" if row["in the training range"] else ""
             print(f"{row['parameter']}: least at {row['worst at']:.4g}{inside}, {row['success there']}")
+        if found.left_out:
+            print(f"left out, as they make no difference to {task} on {found.robot}:")
+            for why in dict.fromkeys(found.left_out.values()):
+                print(f"  {why}: {', '.join(name for name, one in found.left_out.items() if one == why)}")
         print(f"{picture} and {picture.with_suffix('.json').name} written")
         return 0
 
@@ -165,10 +177,11 @@ class Sweep:
     """Seeds at each value."""
     ranges: str = "hard"
     """What is swept: a preset or a YAML file."""
-    trained: str = "default"
-    """The ranges trained in, which the picture marks: a preset, a YAML file, or none."""
+    trained: str | None = None
+    """The ranges trained in, which the picture marks: a preset, a YAML file, or none. By default those that the run
+    tells (a fine-tuned one does), else `default`; the picture says which."""
     parameters: str = ""
-    """Which parameters, with commas between; all of the ranges by default."""
+    """Which parameters, with commas between; by default all of the ranges that make a difference to the task."""
 
 
 def describe(result: Evaluation) -> str:

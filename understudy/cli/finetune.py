@@ -19,6 +19,7 @@ from understudy.learners.evaluate import Setting
 from understudy.learners.finetune import FinetuneConfig, Verdict, finetune, judge
 from understudy.learners.policies import ChunkMLP, load_policy, save_policy
 from understudy.learners.runs import Run, require_free
+from understudy.learners.trained_ranges import keep_ranges
 
 __all__ = ["Finetune"]
 
@@ -82,6 +83,7 @@ class Finetune:
             better, verdict = judge(clone, tuned, setting, self.config, advance)
         if isinstance(setting.randomization, Curriculum):
             (run.path / RANGES).write_text(setting.randomization.state() + "\n")
+        keep_ranges(run, setting.randomization)
         save_policy(better, run.path)
         (run.path / CANDIDATE).mkdir()
         save_policy(tuned, run.path / CANDIDATE)
