@@ -100,6 +100,7 @@ EXTRA_OF_MODULE: dict[str, str] = {
     "PIL": "convert",
     "fastapi": "console",
     "uvicorn": "console",
+    "hidraw": "devices",
     "websockets": "console",
     "ray": "scale",
 }

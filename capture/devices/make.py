@@ -120,9 +120,16 @@ def _browser(asked: _Asked) -> Device:
     return BrowserDevice(asked.spec, asked.period_s, BrowserConfig(asked.options.shaping()))
 
 
+def _gamepad(asked: _Asked) -> Device:
+    from understudy.capture.devices.gamepad import GamepadDevice
+
+    return GamepadDevice(asked.spec, asked.period_s, asked.options.shaping(), asked.options.layout)
+
+
 _MAKERS: Mapping[str, Callable[[_Asked], Device]] = {
     "scripted": _scripted,
     "keyboard": _keyboard,
+    "gamepad": _gamepad,
     "browser": _browser,
 }
 DEVICES: tuple[str, ...] = tuple(_MAKERS)

@@ -12,31 +12,15 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from conformance.device import LIFT, NOW, VALUES, AxesConformance, DeviceConformance
 
 from understudy.capture.devices.device import Device, neutral
 from understudy.capture.devices.keyboard import KeyboardConfig, KeyboardDevice
 from understudy.capture.devices.scripted import ScriptedDevice
-from understudy.datasets.align import Aligned
 from understudy.datasets.schema import ActionSpec
 from understudy.envs.arms.clock import VirtualClock
 from understudy.envs.arms.robot import load_robot
 from understudy.errors import InputError
-
-TWIST = ("x", "y", "z", "roll", "pitch", "yaw")
-LIFT = ActionSpec(
-    "tool_delta", (*TWIST, "gripper"), ("m",) * 3 + ("rad",) * 3 + ("m",),
-    (-0.03,) * 3 + (-0.15,) * 3 + (0.0,), (0.03,) * 3 + (0.15,) * 3 + (0.08,),
-)  # fmt: skip
-VALUES = {
-    "joint_position": np.zeros(7, np.float32),
-    "gripper_position": np.array([0.06], np.float32),
-    "tool_position": np.array([0.4, 0.1, 0.3], np.float32),
-    "tool_quaternion": np.array([1.0, 0.0, 0.0, 0.0], np.float32),
-    "object_position": np.array([0.5, 0.0, 0.02], np.float32),
-    "object_quaternion": np.array([0.0, 0.0, 0.0, 1.0], np.float32),
-    "goal_position": np.array([0.5, 0.0, 0.3], np.float32),
-}
-NOW = Aligned(0, VALUES, {})
 
 
 class Terminal:
@@ -46,7 +30,9 @@ class Terminal:
         self.person, self.tty = pty.openpty()
         self.before = termios.tcgetattr(self.tty)
         self.clock = VirtualClock()
-        self.device = KeyboardDevice(LIFT, self.clock, KeyboardConfig(speed=0.5, hold_s=0.1, acceleration_s=0.0), self.tty)
+        self.device = KeyboardDevice(
+            LIFT, self.clock, KeyboardConfig(speed=0.5, hold_s=0.1, acceleration_s=0.0), self.tty
+        )
         self.device.reset(VALUES)
 
     def type(self, keys: str) -> None:
@@ -75,38 +61,47 @@ def terminal() -> Iterator[Terminal]:
     made.close()
 
 
-@pytest.fixture(params=["scripted", "keyboard"])
-def device(request: pytest.FixtureRequest) -> Iterator[Device]:
-    if request.param == "scripted":
-        yield ScriptedDevice("lift", load_robot("panda"), LIFT, np.random.default_rng(1))
-        return
-    terminal = Terminal()
-    yield terminal.device
-    terminal.close()
+class TestScripted(DeviceConformance):
+    @pytest.fixture
+    def device(self) -> Device:
+        return ScriptedDevice("lift", load_robot("panda"), LIFT, np.random.default_rng(1))
 
 
-class TestEveryDevice:
-    def test_answers_finite_actions_inside_the_bounds(self, device: Device) -> None:
-        device.reset(VALUES)
-        for _ in range(50):
-            action = device.read(NOW).action
-            assert action.shape == (LIFT.size,)
-            assert action.dtype == np.float64
-            assert np.all(np.isfinite(action))
-            assert np.all((action >= LIFT.low) & (action <= LIFT.high))
+KEYS = {"x": "ws", "y": "ad", "z": "rf", "roll": "uo", "pitch": "ik", "yaw": "jl"}
 
-    def test_does_not_keep_or_change_what_it_is_given(self, device: Device) -> None:
-        before = {key: value.copy() for key, value in VALUES.items()}
-        device.reset(VALUES)
-        first = device.read(NOW).action
-        first[:] = 1e9
-        assert np.all(device.read(NOW).action <= LIFT.high)
-        assert all(np.array_equal(VALUES[key], value) for key, value in before.items())
 
-    def test_has_a_name_and_closes_twice(self, device: Device) -> None:
-        assert device.name
-        device.close()
-        device.close()
+class Typist:
+    """A person at a terminal; a key that is held is typed again before every reading, as a terminal repeats it."""
+
+    speed = 0.5
+
+    def __init__(self, terminal: Terminal) -> None:
+        self.terminal = terminal
+        self.device = terminal.device
+
+    def push(self, label: str, direction: float) -> None:
+        self.terminal.type(KEYS[label][0 if direction > 0 else 1])
+
+    def let_go(self) -> None:
+        self.terminal.clock.advance(0.2)
+
+    def start(self) -> None:
+        self.terminal.type("\r")
+
+    def toggle(self) -> None:
+        self.terminal.type(" ")
+
+    def lose(self) -> None:
+        os.close(self.terminal.person)
+
+    def come_back(self) -> bool:
+        return False
+
+
+class TestKeyboardConformance(AxesConformance):
+    @pytest.fixture
+    def hand(self, terminal: Terminal) -> Typist:
+        return Typist(terminal)
 
 
 def test_scripted_manner_follows_the_generator() -> None:

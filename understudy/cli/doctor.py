@@ -30,7 +30,7 @@ __all__ = ["Check", "Doctor", "check_packages", "check_ros_mix", "examine", "run
 
 State = Literal["ok", "missing", "broken", "note"]
 
-_EXTRAS = ("robot", "sim", "train", "ros", "console", "scale")
+_EXTRAS = ("robot", "sim", "train", "ros", "console", "devices", "scale")
 _MARKS: dict[State, str] = {"ok": "ok", "missing": "--", "broken": "!!", "note": "  "}
 _PROBE_LIMIT_S = 60.0
 _DISK_WARNING_GB = 5.0
