@@ -13,7 +13,7 @@ from __future__ import annotations
 import json
 import threading
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -23,12 +23,15 @@ from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
 from std_msgs.msg import Float64MultiArray, String
 from trajectory_msgs.msg import JointTrajectory
 
-from understudy.datasets.schema import ActionSpec, is_image
+from understudy.capture.streams import Expected, StreamHealth, StreamTable
+from understudy.datasets.schema import ActionSpec
 from understudy.envs.arms.arm import Observation
-from understudy.envs.arms.clock import Clock, MonotonicClock
+from understudy.envs.arms.clock import Clock
 from understudy.envs.arms.robot import RobotDescription
-from understudy.envs.arms.ros_common import Graph, Receipt, finite_array, sensors
+from understudy.envs.arms.ros_arm import DEPTH_OF_ALL
+from understudy.envs.arms.ros_common import Graph, finite_array
 from understudy.envs.arms.ros_sensors import Sample, Sensors
+from understudy.envs.arms.ros_time import ArmTime, SimTime, WallTime
 from understudy.errors import InputError
 
 Array = NDArray[Any]
@@ -44,14 +47,6 @@ REQUESTED = "requested_action"
 
 REQUESTED_TOPIC = "/understudy/requested_action"
 EPISODE_TOPIC = "/understudy/episode"
-BUFFERED = 20_000
-"""Samples of a key that wait to be drained: 40 s at 500 Hz."""
-BUFFERED_IMAGES = 90
-RATE_WINDOW = 100
-"""The rate of a stream is told over its last intervals, this many."""
-DEPTH = 100
-"""Messages that DDS keeps while callbacks are late: 0.2 s at 500 Hz."""
-
 ANNOUNCEMENTS = QoSProfile(
     depth=20, reliability=ReliabilityPolicy.RELIABLE, durability=DurabilityPolicy.TRANSIENT_LOCAL
 )
@@ -71,58 +66,17 @@ class EpisodeEvent:
     """When we heard it, on the monotonic clock."""
 
 
-@dataclass(frozen=True)
-class StreamHealth:
-    """How a stream is doing."""
-
-    count: int
-    rate_hz: float
-    """Over the latest intervals; 0 before two samples have come."""
-    longest_gap_s: float
-    """Between the stamps of two samples in a row."""
-    age_s: float
-    """Of the latest sample, now."""
-    lost: int
-    """Samples that were pushed out of a full buffer before they were drained."""
-
-
-class _Stream:
-    """The samples of one key that were not drained yet, and what is known of all."""
-
-    def __init__(self, key: str) -> None:
-        self.waiting: deque[Sample] = deque(maxlen=BUFFERED_IMAGES if is_image(key) else BUFFERED)
-        self.latest: Sample | None = None
-        self.count = 0
-        self.lost = 0
-        self.longest_gap_ns = 0
-        self._recent: deque[int] = deque(maxlen=RATE_WINDOW + 1)
-
-    def add(self, sample: Sample) -> None:
-        if self.latest is not None:
-            self.longest_gap_ns = max(self.longest_gap_ns, sample.stamp_ns - self.latest.stamp_ns)
-        self.lost += len(self.waiting) == self.waiting.maxlen
-        self.waiting.append(sample)
-        self._recent.append(sample.stamp_ns)
-        self.latest = sample
-        self.count += 1
-
-    def health(self, now_ns: int) -> StreamHealth:
-        assert self.latest is not None  # a stream is made with its first sample
-        span_ns = self._recent[-1] - self._recent[0]
-        return StreamHealth(
-            count=self.count,
-            rate_hz=(len(self._recent) - 1) / (span_ns * 1e-9) if span_ns > 0 else 0.0,
-            longest_gap_s=self.longest_gap_ns * 1e-9,
-            age_s=max(0, now_ns - self.latest.stamp_ns) * 1e-9,
-            lost=self.lost,
-        )
-
-
 class RosStreams:
     """Watches a robot's topics. Any thread may ask; close it when done."""
 
     def __init__(
-        self, robot: RobotDescription, *, cameras: tuple[str, ...] | None = None, node_name: str = "understudy_streams"
+        self,
+        robot: RobotDescription,
+        *,
+        cameras: tuple[str, ...] | None = None,
+        node_name: str = "understudy_streams",
+        sim_time: bool = False,
+        keep: Callable[[str], bool] = lambda key: True,
     ) -> None:
         """Join the graph and begin to listen; returns at once.
 
@@ -130,49 +84,46 @@ class RosStreams:
             robot: names the topics.
             cameras: those to watch; None for all in the robot's file.
             node_name: on the graph.
+            sim_time: stamps, and the clock, are those of the topic /clock.
+            keep: whether a key's samples wait to be drained.
 
         Raises:
             InputError: a camera the robot's file does not have.
         """
-        self.clock: Clock = MonotonicClock()
         self._robot = robot
         self._lock = threading.Lock()
-        self._streams: dict[str, _Stream] = {}
+        self._table = StreamTable(keep)
         self._events: deque[EpisodeEvent] = deque(maxlen=1000)
         self._graph = Graph(node_name)
-        self._sensors = Sensors(self._graph, robot, self._keep, cameras=cameras, depth=DEPTH)
+        self._time: ArmTime = SimTime(self._graph) if sim_time else WallTime()
+        self.clock: Clock = self._time.clock
+        self._sensors = Sensors(
+            self._graph, robot, self._table.take, self._time, cameras=cameras, depth=DEPTH_OF_ALL, match=True
+        )
         self._listen()
         self._graph.start()
+        self._sensors.subscriptions.start()
 
     def _listen(self) -> None:
-        create, ros, qos = self._graph.node.create_subscription, self._robot.ros, sensors(DEPTH)
+        add, ros, depth = self._sensors.subscriptions.add, self._robot.ros, DEPTH_OF_ALL
         if ros.command == "joint_trajectory":
-            create(JointTrajectory, ros.command_topic, self._hear_trajectory, qos)
+            add(JointTrajectory, ros.command_topic, self._hear_trajectory, depth)
         else:
-            create(Float64MultiArray, ros.command_topic, self._hear_position, qos)
+            add(Float64MultiArray, ros.command_topic, self._hear_position, depth)
         if self._robot.gripper and ros.gripper_topic:
-            create(Float64MultiArray, ros.gripper_topic, self._hear_gripper, qos)
-        create(Float64MultiArray, REQUESTED_TOPIC, self._hear_request, qos)
-        create(String, EPISODE_TOPIC, self._hear_episode, ANNOUNCEMENTS)
+            add(Float64MultiArray, ros.gripper_topic, self._hear_gripper, depth)
+        add(Float64MultiArray, REQUESTED_TOPIC, self._hear_request, depth)
+        self._graph.node.create_subscription(String, EPISODE_TOPIC, self._hear_episode, ANNOUNCEMENTS)
 
     # what one may ask
 
     def drain(self) -> dict[str, list[Sample]]:
         """Every sample since the last drain by key, oldest first; they are forgotten here."""
-        with self._lock:
-            drained = {key: list(stream.waiting) for key, stream in self._streams.items() if stream.waiting}
-            for stream in self._streams.values():
-                stream.waiting.clear()
-        return drained
+        return self._table.drain()
 
     def latest(self) -> Observation:
         """The newest sample of every key that ever came."""
-        with self._lock:
-            samples = [stream.latest for stream in self._streams.values() if stream.latest is not None]
-        return Observation(
-            {sample.key: sample.value.copy() for sample in samples},
-            {sample.key: sample.stamp_ns for sample in samples},
-        )
+        return self._table.latest()
 
     def episode_events(self) -> list[EpisodeEvent]:
         """What was announced since the last call, oldest first."""
@@ -183,17 +134,27 @@ class RosStreams:
 
     def health(self) -> Mapping[str, StreamHealth]:
         """How every stream that ever came is doing now, by key."""
-        now_ns = self.clock.now_ns()
-        with self._lock:
-            return {key: stream.health(now_ns) for key, stream in self._streams.items()}
+        return self._table.health(self.clock.now_ns())
 
     def why_missing(self, key: str) -> str:
-        """Why no sample of a sensed key may be there, as a clause.
+        """Why no (new) sample of a sensed key may be there, as a clause.
 
         Raises:
             InputError: no topic of the robot's file gives this key.
         """
         return self._sensors.why_missing(key)
+
+    def lost(self, key: str) -> int:
+        """Messages with a sample of a sensed key that were published and did not arrive."""
+        return self._sensors.lost(key)
+
+    def expected(self, key: str) -> Expected:
+        """What is asked of a sensed key's stream."""
+        return Expected(key, self._sensors.max_age_s(key), self._sensors.expected_hz(key))
+
+    def remarks(self) -> list[str]:
+        """Sentences on what has happened since the last call."""
+        return self._sensors.remarks()
 
     @property
     def refused(self) -> dict[str, tuple[int, str]]:
@@ -202,18 +163,15 @@ class RosStreams:
 
     def close(self) -> None:
         """Leave the graph; what was not drained stays to be drained. Safe to call twice."""
+        self._sensors.subscriptions.close()
         self._graph.close()
 
     # callbacks, in the graph's thread
 
-    def _keep(self, sample: Sample) -> None:
-        with self._lock:
-            self._streams.setdefault(sample.key, _Stream(sample.key)).add(sample)
-
     def _keep_message(self, key: str, value: Array, info: Mapping[str, int]) -> None:
-        receipt = Receipt.now()
-        stamp_ns = receipt.stamp_ns(info["source_timestamp"])
-        self._keep(Sample(key, stamp_ns, receipt.monotonic_ns, value))
+        receipt = self._time.now()
+        stamp_ns = self._time.published(receipt, info["source_timestamp"])
+        self._table.take(Sample(key, stamp_ns, receipt.monotonic_ns, value))
 
     def _hear_trajectory(self, message: JointTrajectory, info: Mapping[str, int]) -> None:
         topic, names = self._robot.ros.command_topic, list(message.joint_names)
@@ -258,9 +216,10 @@ class RosStreams:
         self._keep_message(GRIPPER_COMMAND, np.array([self._robot.gripper_width(fingers)]), info)
 
     def _hear_episode(self, message: String, info: Mapping[str, int]) -> None:
-        receipt = Receipt.now()
+        receipt = self._time.now()
+        stamp_ns = self._time.published(receipt, info["source_timestamp"])
         try:
-            event = read_event(message.data, receipt.stamp_ns(info["source_timestamp"]), receipt.monotonic_ns)
+            event = read_event(message.data, stamp_ns, receipt.monotonic_ns)
         except InputError as error:
             self._sensors.refuser.refuse(EPISODE_TOPIC, str(error))
             return

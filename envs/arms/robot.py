@@ -148,13 +148,22 @@ class TopicDescription(_Strict):
     topic: RosName
     max_age_s: Positive = 0.25
     """A sample older than this is stale: observing stops and the arm holds."""
+    rate_hz: Annotated[Number, Field(gt=0, le=10_000)] | None = None
+    """How often it comes; a recording tells when it comes less often. None: as often as at first."""
 
 
 class CameraDescription(TopicDescription):
-    """An image topic: raw (`sensor_msgs/Image`) rgb8 or bgr8."""
+    """An image topic: raw (`sensor_msgs/Image`) rgb8 or bgr8, or compressed (`sensor_msgs/CompressedImage`)."""
 
     width: Pixels
     height: Pixels
+    compressed: bool | None = None
+    """JPEG or PNG in CompressedImage; None: where the topic's name ends in /compressed."""
+
+    @property
+    def is_compressed(self) -> bool:
+        """Whether its messages are CompressedImage."""
+        return self.topic.endswith("/compressed") if self.compressed is None else self.compressed
 
 
 class RosDescription(_Strict):

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import math
 import threading
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -25,10 +26,11 @@ from std_srvs.srv import Trigger
 from trajectory_msgs.msg import JointTrajectory, JointTrajectoryPoint
 
 from understudy.envs.arms.arm import Command, Observation, Start
-from understudy.envs.arms.clock import MonotonicClock
+from understudy.envs.arms.clock import Clock, MonotonicClock
 from understudy.envs.arms.robot import RobotDescription
 from understudy.envs.arms.ros_common import COMMANDS, Graph, finite_array
 from understudy.envs.arms.ros_sensors import Sample, Sensors
+from understudy.envs.arms.ros_time import ArmTime, SimTime, WallTime
 from understudy.errors import ArmFault, InputError
 
 Vector = NDArray[np.float64]
@@ -46,6 +48,8 @@ HOLD_AT_SENT_RAD = 0.05
 MOVED_AWAY_RAD = 0.2
 """An arm this far from where it is held was moved by somebody, and is not thrown back."""
 POLL_S = 0.01
+DEPTH_OF_ALL = 100
+"""Messages that DDS keeps for whoever wants every one: 0.2 s at 500 Hz."""
 SERVICE_TIMEOUT_S = 10.0
 ACKED_TIMEOUT_S = 0.5
 STILL_RAD_S = 1e-6
@@ -61,6 +65,8 @@ class RosArm:
         cameras: tuple[str, ...] | None = None,
         reset_service: str | None = None,
         node_name: str = "understudy_arm",
+        also: Callable[[Sample], None] | None = None,
+        sim_time: bool = False,
     ) -> None:
         """Join the graph and subscribe; returns at once.
 
@@ -69,11 +75,12 @@ class RosArm:
             cameras: those to subscribe to; None for all in the robot's file.
             reset_service: std_srvs/Trigger for `reset`, instead of the robot file's.
             node_name: on the graph.
+            also: given every sample as it comes, in the graph's thread; for whoever records them.
+            sim_time: the arm's clock is the topic /clock.
 
         Raises:
             InputError: a camera the robot's file does not have.
         """
-        self.clock = MonotonicClock()
         self._robot = robot
         self._latest: dict[str, Sample] = {}
         self._lock = threading.Lock()
@@ -82,9 +89,21 @@ class RosArm:
         self._held: Vector | None = None
         self._unheard_since_ns: int | None = None
         self._closed = False
+        self._also = also
         self._graph = Graph(node_name)
         node, ros = self._graph.node, robot.ros
-        self._sensors = Sensors(self._graph, robot, self._keep, cameras=cameras, depth=5)
+        arm_time: ArmTime = SimTime(self._graph) if sim_time else WallTime()
+        self.clock: Clock = arm_time.clock
+        self._steady = MonotonicClock()  # for what must end, whatever /clock says
+        self._sensors = Sensors(
+            self._graph,
+            robot,
+            self._keep,
+            arm_time,
+            cameras=cameras,
+            depth=5 if also is None else DEPTH_OF_ALL,
+            match=also is not None,
+        )
         self._command_type: Any = JointTrajectory if ros.command == "joint_trajectory" else Float64MultiArray
         self._commands: Publisher[Any] | None = None
         self._fingers: Publisher[Any] | None = None
@@ -92,6 +111,7 @@ class RosArm:
         service = reset_service or ros.reset_service
         self._reset = node.create_client(Trigger, service) if service else None
         self._graph.start()
+        self._sensors.subscriptions.start()
 
     def describe(self) -> RobotDescription:
         """See `Arm`."""
@@ -102,7 +122,7 @@ class RosArm:
         with self._lock:
             samples = list(self._latest.values())
         return Observation(
-            {sample.key: sample.value.copy() for sample in samples},
+            {sample.key: sample.value.copy() if sample.value.flags.writeable else sample.value for sample in samples},
             {sample.key: sample.stamp_ns for sample in samples},
         )
 
@@ -184,15 +204,15 @@ class RosArm:
         """
         for key in keys:
             self._sensors.topic(key)
-        end_ns = self.clock.now_ns() + round(timeout_s * 1e9)
+        end_ns = self._steady.now_ns() + round(timeout_s * 1e9)
         while missing := self._not_fresh(keys, since_ns):
-            if self.clock.now_ns() >= end_ns:
+            if self._steady.now_ns() >= end_ns:
                 reasons = dict.fromkeys(self._why_not_fresh(key) for key in missing)
                 raise ArmFault(
                     f"No fresh {', '.join(missing)} from {self._robot.name!r} within {timeout_s:g} s: "
                     f"{'; '.join(reasons)}. Start the arm's driver, or correct the `ros:` section of the robot's file."
                 )
-            self.clock.sleep_until(self.clock.now_ns() + round(POLL_S * 1e9))
+            self._steady.sleep_until(self._steady.now_ns() + round(POLL_S * 1e9))
 
     @property
     def listened_to(self) -> bool:
@@ -226,6 +246,26 @@ class RosArm:
         """Topic -> messages that could not be used so far."""
         return {topic: refusals.count for topic, refusals in self._sensors.refuser.refused.items()}
 
+    def why_missing(self, key: str) -> str:
+        """Why no (new) sample of a sensed key may have come, as a clause.
+
+        Raises:
+            InputError: no topic of the robot's file gives this key.
+        """
+        return self._sensors.why_missing(key)
+
+    def lost(self, key: str) -> int:
+        """Messages with a sample of a key that were published and did not arrive."""
+        return self._sensors.lost(key)
+
+    def expected_hz(self, key: str) -> float | None:
+        """How often the robot's file says that a key comes; None where it does not."""
+        return self._sensors.expected_hz(key)
+
+    def remarks(self) -> list[str]:
+        """Sentences on what has happened to its topics since the last call."""
+        return self._sensors.remarks()
+
     def close(self) -> None:
         """Leave the graph once what was published has been received; safe to call twice."""
         with self._lock:
@@ -234,6 +274,7 @@ class RosArm:
             self._closed = True
         if self._commands is not None:
             self._commands.wait_for_all_acked(RclpyDuration(seconds=ACKED_TIMEOUT_S))
+        self._sensors.subscriptions.close()
         self._graph.close()
 
     # sensing
@@ -241,6 +282,8 @@ class RosArm:
     def _keep(self, sample: Sample) -> None:
         with self._lock:
             self._latest[sample.key] = sample
+        if self._also is not None:
+            self._also(sample)
 
     def _not_fresh(self, keys: tuple[str, ...], since_ns: int) -> list[str]:
         now_ns = self.clock.now_ns()
@@ -287,7 +330,7 @@ class RosArm:
 
     def _require_alone(self, every_s: float) -> None:
         """Look who else commands, if that was last looked for `every_s` ago; beside another, forget what was sent."""
-        now_ns = self.clock.now_ns()
+        now_ns = self._steady.now_ns()
         if self._alone_ns is not None and (now_ns - self._alone_ns) * 1e-9 < every_s:
             return
         rivals = self.rivals
@@ -309,15 +352,15 @@ class RosArm:
             if self._robot.gripper and ros.gripper_topic:
                 self._fingers = node.create_publisher(Float64MultiArray, ros.gripper_topic, COMMANDS)
             self._commands = node.create_publisher(self._command_type, ros.command_topic, COMMANDS)
-            end_ns = self.clock.now_ns() + round(MATCH_TIMEOUT_S * 1e9)
-            while heard and not self.listened_to and self.clock.now_ns() < end_ns:
-                self.clock.sleep_until(self.clock.now_ns() + round(POLL_S * 1e9))
+            end_ns = self._steady.now_ns() + round(MATCH_TIMEOUT_S * 1e9)
+            while heard and not self.listened_to and self._steady.now_ns() < end_ns:
+                self._steady.sleep_until(self._steady.now_ns() + round(POLL_S * 1e9))
 
     def _require_listener(self) -> None:
         if self.listened_to:
             self._unheard_since_ns = None
             return
-        now_ns = self.clock.now_ns()
+        now_ns = self._steady.now_ns()
         if self._unheard_since_ns is None:
             self._unheard_since_ns = now_ns
         if (now_ns - self._unheard_since_ns) * 1e-9 > UNHEARD_S:

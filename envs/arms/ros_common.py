@@ -198,7 +198,10 @@ def image_to_array(message: Image) -> NDArray[np.uint8]:
             f"image has {len(data)} bytes in rows of {step}; {height} rows of {width} {message.encoding} do not fit"
         )
     pixels = data[: height * step].reshape(height, step)[:, : width * channels].reshape(height, width, channels)
-    return pixels[:, :, list(order)] if message.encoding != "rgb8" else pixels.copy()
+    if message.encoding != "rgb8":
+        return pixels[:, :, list(order)]
+    # rows without padding are used as they lie, where nobody else can write to them
+    return pixels if not pixels.flags.writeable and step == width * channels else pixels.copy()
 
 
 def array_to_image(pixels: NDArray[np.uint8], stamp_ns: int, frame: str) -> Image:

@@ -1,15 +1,15 @@
 """Everything a robot's file says can be sensed over ROS 2, as samples: joints, gripper, poses, openings, cameras.
 
 Subscribes, checks and converts; keeping the samples is the owner's (`RosArm` the latest, `RosStreams` all of them).
-A message that cannot be used is refused as a whole or in part, counted, and said to the log.
+A message that cannot be used is refused as a whole or in part, counted, and said to the log. Pictures are taken from
+the bytes that came, without a copy where their encoding allows.
 """
 
 from __future__ import annotations
 
-import dataclasses
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -17,17 +17,25 @@ from typing import Any
 import numpy as np
 from geometry_msgs.msg import PoseStamped
 from numpy.typing import NDArray
-from sensor_msgs.msg import Image, JointState
+from rosbags.serde import SerdeError
+from sensor_msgs.msg import CompressedImage, Image, JointState
 
+from understudy.datasets.convert.bag_fields import frame_of
+from understudy.datasets.convert.bag_file import jazzy
 from understudy.envs.arms.robot import CameraDescription, RobotDescription, TopicDescription
-from understudy.envs.arms.ros_common import Graph, Receipt, finite_array, image_to_array, sensors, time_ns
+from understudy.envs.arms.ros_common import Graph, Receipt, finite_array, image_to_array, time_ns
+from understudy.envs.arms.ros_subscriptions import Subscriptions
+from understudy.envs.arms.ros_time import ArmTime
+from understudy.envs.arms.stamp_order import StampOrder
 from understudy.errors import InputError, unknown_name
 
 Array = NDArray[Any]
 
 LOG_EVERY_S = 5.0
-SAME_STAMP_NS = 1_000_000
-"""Equal stamps may differ by this much once they are on the monotonic clock."""
+OLD_S = 3600.0
+"""A stamp this old is of another time than ours."""
+IMAGE, COMPRESSED = "sensor_msgs/msg/Image", "sensor_msgs/msg/CompressedImage"
+Info = Mapping[str, Any]
 
 
 @dataclass(frozen=True)
@@ -36,10 +44,12 @@ class Sample:
 
     key: str
     stamp_ns: int
-    """When it was measured, on the monotonic clock."""
+    """When it was measured, on the arm's clock."""
     receive_ns: int
-    """When it came, on the monotonic clock."""
+    """When it came, on the arm's clock."""
     value: Array
+    packed: Array | None = None
+    """(B,) the bytes of the JPEG or PNG that a picture came as; None for what came otherwise."""
 
 
 @dataclass
@@ -83,16 +93,20 @@ class Sensors:
         graph: Graph,
         robot: RobotDescription,
         take: Callable[[Sample], None],
+        arm_time: ArmTime,
         *,
         cameras: tuple[str, ...] | None = None,
         depth: int = 10,
+        match: bool = False,
     ) -> None:
         """Args:
         graph: where to subscribe; not yet started.
         robot: names the topics.
-        take: called with every sample; stamps of a key never go back.
+        take: called with every sample; stamps of a key never go back, but when its clock was set back.
+        arm_time: turns stamps into the arm's time.
         cameras: those to subscribe to; None for all in the robot's file.
         depth: messages DDS keeps for a callback that comes late.
+        match: subscribe reliably where publishers offer it; for those who want every sample, not only the latest.
 
         Raises:
             InputError: a camera the robot's file does not have.
@@ -100,26 +114,34 @@ class Sensors:
         self._graph = graph
         self._robot = robot
         self._take = take
-        self._stamps: dict[str, int] = {}
+        self._time = arm_time
+        self._orders: dict[str, StampOrder] = {}
+        self._remarks: list[str] = []
+        self._told_refusals: dict[str, int] = {}
+        self._strange: set[str] = set()
         self.refuser = Refuser(graph)
+        self.subscriptions = Subscriptions(graph, match=match)
         self._sources: dict[str, tuple[TopicDescription, str]] = {}
-        create, ros = graph.node.create_subscription, robot.ros
-        create(JointState, ros.joint_states.topic, self._joints, sensors(depth))
+        add, ros = self.subscriptions.add, robot.ros
+        add(JointState, ros.joint_states.topic, self._joints, depth)
         for key in joint_keys(robot):
             self._sources[key] = (ros.joint_states, "sensor_msgs/msg/JointState")
         for name, source in ros.poses.items():
-            create(PoseStamped, source.topic, partial(self._pose, name, source), sensors(depth))
+            add(PoseStamped, source.topic, partial(self._pose, name, source), depth)
             for key in (f"{name}_position", f"{name}_quaternion"):
                 self._sources[key] = (source, "geometry_msgs/msg/PoseStamped")
         for name, source in ros.openings.items():
-            create(JointState, source.topic, partial(self._opening, name, source), sensors(depth))
+            add(JointState, source.topic, partial(self._opening, name, source), depth)
             self._sources[f"{name}_opening"] = (source, "sensor_msgs/msg/JointState")
-        for name in ros.cameras if cameras is None else cameras:
+        wanted = tuple(ros.cameras) if cameras is None else cameras
+        for name in wanted:
             if name not in ros.cameras:
                 raise unknown_name("camera", name, ros.cameras)
             camera = ros.cameras[name]
-            create(Image, camera.topic, partial(self._image, name, camera), sensors(min(depth, 5)))
-            self._sources[f"image_{name}"] = (camera, "sensor_msgs/msg/Image")
+            kind, hear = (CompressedImage, self._packed) if camera.is_compressed else (Image, self._image)
+            add(kind, camera.topic, partial(hear, name, camera), min(depth, 10 if match else 5), raw=True)
+            self._sources[f"image_{name}"] = (camera, COMPRESSED if camera.is_compressed else IMAGE)
+        self._messages = jazzy() if wanted else None
 
     @property
     def keys(self) -> tuple[str, ...]:
@@ -138,11 +160,28 @@ class Sensors:
         """How old a key's sample may be, s."""
         return self._source(key)[0].max_age_s
 
+    def expected_hz(self, key: str) -> float | None:
+        """How often the robot's file says that a key comes; None where it does not."""
+        return self._source(key)[0].rate_hz
+
+    def lost(self, key: str) -> int:
+        """Messages with a sample of a key that were published and did not arrive."""
+        return self.subscriptions.lost(self.topic(key))
+
     def why_missing(self, key: str) -> str:
         """Why no fresh sample of `key` may be there, as a clause."""
         source, message_type = self._source(key)
         refused = self.refuser.last_reason(source.topic)
         return self._graph.why_silent(source.topic, message_type) + (f" (last refused: {refused})" if refused else "")
+
+    def remarks(self) -> list[str]:
+        """Sentences on what has happened since the last call: clocks set back, messages refused or lost."""
+        said, self._remarks = self._remarks, []
+        for topic, refusals in list(self.refuser.refused.items()):
+            if (more := refusals.count - self._told_refusals.get(topic, 0)) > 0:
+                said.append(f"{more} messages of {topic} could not be used: {refusals.last}.")
+                self._told_refusals[topic] = refusals.count
+        return [*said, *self.subscriptions.remarks(), *self._time.remarks()]
 
     def _source(self, key: str) -> tuple[TopicDescription, str]:
         if key not in self._sources:
@@ -151,62 +190,104 @@ class Sensors:
 
     # callbacks
 
-    def _joints(self, message: JointState) -> None:
-        receipt, topic = Receipt.now(), self._robot.ros.joint_states.topic
+    def _joints(self, message: JointState, info: Info) -> None:
+        receipt = self._time.now()
         values, reasons = read_joints(message, self._robot)
         for reason in reasons:
-            self.refuser.refuse(topic, reason)
-        stamp_ns = receipt.stamp_ns(time_ns(message.header.stamp))
-        for key, value in values.items():
-            self._store(topic, Sample(key, stamp_ns, receipt.monotonic_ns, value))
+            self.refuser.refuse(self._robot.ros.joint_states.topic, reason)
+        self._store(self._robot.ros.joint_states, receipt, message.header.stamp, values)
 
-    def _pose(self, name: str, source: TopicDescription, message: PoseStamped) -> None:
-        receipt = Receipt.now()
+    def _pose(self, name: str, source: TopicDescription, message: PoseStamped, info: Info) -> None:
+        receipt = self._time.now()
         try:
             position, quaternion = read_pose(message)
         except InputError as error:
             self.refuser.refuse(source.topic, str(error))
             return
-        stamp_ns = receipt.stamp_ns(time_ns(message.header.stamp))
-        self._store(source.topic, Sample(f"{name}_position", stamp_ns, receipt.monotonic_ns, position))
-        self._store(source.topic, Sample(f"{name}_quaternion", stamp_ns, receipt.monotonic_ns, quaternion))
+        values = {f"{name}_position": position, f"{name}_quaternion": quaternion}
+        self._store(source, receipt, message.header.stamp, values)
 
-    def _opening(self, name: str, source: TopicDescription, message: JointState) -> None:
-        receipt = Receipt.now()
+    def _opening(self, name: str, source: TopicDescription, message: JointState, info: Info) -> None:
+        receipt = self._time.now()
         try:
             opening = finite_array(message.position, 1, "opening")
         except InputError as error:
             self.refuser.refuse(source.topic, str(error))
             return
-        stamp_ns = receipt.stamp_ns(time_ns(message.header.stamp))
-        self._store(source.topic, Sample(f"{name}_opening", stamp_ns, receipt.monotonic_ns, opening))
+        self._store(source, receipt, message.header.stamp, {f"{name}_opening": opening})
 
-    def _image(self, name: str, camera: CameraDescription, message: Image) -> None:
-        receipt = Receipt.now()
-        if (message.width, message.height) != (camera.width, camera.height):
-            self.refuser.refuse(
-                camera.topic,
-                f"image is {message.width}x{message.height}; "
-                f"the robot's file says {camera.width}x{camera.height} (width x height)",
-            )
+    def _image(self, name: str, camera: CameraDescription, data: bytes, info: Info) -> None:
+        receipt = self._time.now()
+        message = self._unpack(camera, data, IMAGE)
+        if message is None or not self._fits(camera, message.width, message.height):
             return
         try:
             pixels = image_to_array(message)
         except InputError as error:
             self.refuser.refuse(camera.topic, str(error))
             return
-        stamp_ns = receipt.stamp_ns(time_ns(message.header.stamp))
-        self._store(camera.topic, Sample(f"image_{name}", stamp_ns, receipt.monotonic_ns, pixels))
+        self._store(camera, receipt, message.header.stamp, {f"image_{name}": pixels})
 
-    def _store(self, topic: str, sample: Sample) -> None:
-        before_ns = self._stamps.get(sample.key, sample.stamp_ns)
-        if sample.stamp_ns < before_ns - SAME_STAMP_NS:
-            self.refuser.refuse(topic, f"a {sample.key} came that is older than the one before")
+    def _packed(self, name: str, camera: CameraDescription, data: bytes, info: Info) -> None:
+        receipt = self._time.now()
+        message = self._unpack(camera, data, COMPRESSED)
+        if message is None:
             return
-        if sample.stamp_ns < before_ns:
-            sample = dataclasses.replace(sample, stamp_ns=before_ns)
-        self._stamps[sample.key] = sample.stamp_ns
-        self._take(sample)
+        try:
+            pixels = frame_of(message, COMPRESSED)
+        except InputError as error:
+            self.refuser.refuse(camera.topic, str(error))
+            return
+        if self._fits(camera, pixels.shape[1], pixels.shape[0]):
+            self._store(camera, receipt, message.header.stamp, {f"image_{name}": pixels}, message.data)
+
+    def _unpack(self, camera: CameraDescription, data: bytes, kind: str) -> Any:
+        """The message in `data`; None for one that cannot be read. rclpy's own reading takes several times as long."""
+        assert self._messages is not None
+        try:
+            return self._messages.deserialize_cdr(data, kind)
+        except (SerdeError, ValueError, LookupError, AssertionError) as error:
+            self.refuser.refuse(camera.topic, f"a message that is no {kind} ({error})")
+            return None
+
+    def _fits(self, camera: CameraDescription, width: int, height: int) -> bool:
+        if (width, height) == (camera.width, camera.height):
+            return True
+        told = f"the robot's file says {camera.width}x{camera.height} (width x height)"
+        self.refuser.refuse(camera.topic, f"image is {width}x{height}; {told}")
+        return False
+
+    def _store(
+        self, source: TopicDescription, receipt: Receipt, stamp: Any, values: Mapping[str, Array], packed: Any = None
+    ) -> None:
+        """Hand on what one message brought, unless it is older than what came before."""
+        if not values:
+            return
+        topic = source.topic
+        stamp_ns = receipt.stamp_ns(time_ns(stamp))
+        self._look_at_age(topic, (receipt.monotonic_ns - stamp_ns) * 1e-9)
+        for key, value in values.items():
+            order = self._orders.setdefault(key, StampOrder())
+            verdict = order.judge(stamp_ns)
+            if verdict == "late":
+                self.refuser.refuse(topic, f"a {key} came that is older than the one before")
+                continue
+            if verdict == "set back" and key == next(iter(values)):
+                self._remarks.append(
+                    f"The clock behind the stamps of {topic} was set back by {order.set_back_s:.3g} s; "
+                    "check the time of the machine that publishes it."
+                )
+            assert order.latest_ns is not None
+            self._take(Sample(key, order.latest_ns, receipt.monotonic_ns, value, packed))
+
+    def _look_at_age(self, topic: str, age_s: float) -> None:
+        """Say once of a topic that its stamps are of another time."""
+        if age_s > OLD_S and topic not in self._strange:
+            self._strange.add(topic)
+            self._remarks.append(
+                f"The stamps of {topic} are {age_s:.3g} s old: do both machines' clocks agree, and is it a simulator's "
+                "or a bag's time (then use --sim-time)?"
+            )
 
 
 def joint_keys(robot: RobotDescription) -> tuple[str, ...]:

@@ -74,7 +74,5 @@ def task_on(name: str, robot: RobotDescription) -> Task:
     if difflib.get_close_matches(name, known_tasks(), 1, 0.7):
         raise unknown_name("task", name, [*known_tasks(), "a name of your own, less like one of these"])
     if not _NAME.fullmatch(name):
-        raise InputError(
-            f"{name!r} cannot name a task of your own: write small letters, digits and '_', as fold_towel."
-        )
+        raise InputError(f"{name!r} cannot name a task: write small letters, digits and '_', as fold_towel.")
     return free_task(name, robot)

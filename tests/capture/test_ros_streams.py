@@ -16,7 +16,7 @@ from sensor_msgs.msg import Image, JointState
 from std_msgs.msg import Float64MultiArray, String
 from trajectory_msgs.msg import JointTrajectory
 
-from understudy.capture import ros_streams
+from understudy.capture import streams as stream_tables
 from understudy.capture.ros_streams import EPISODE_TOPIC, REQUESTED_TOPIC, RosStreams, read_event
 from understudy.envs.arms.robot import load_robot
 from understudy.envs.arms.ros_arm import step_trajectory
@@ -178,7 +178,7 @@ def test_episodes_announced_before_we_came_are_old(driver: PlainNode):
 
 
 def test_a_full_buffer_loses_the_oldest_and_says_so(driver: PlainNode, domain: int, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(ros_streams, "BUFFERED", 10)
+    monkeypatch.setattr(stream_tables, "BUFFERED", 10)
     streams = RosStreams(PANDA)
     try:
         publisher = connect(
