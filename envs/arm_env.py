@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import uuid
 from dataclasses import dataclass
 from typing import Any, Literal, cast
 
@@ -34,7 +35,8 @@ falls off the table stays inside for 45 s."""
 class Snapshot:
     """A moment of one `ArmEnv`, to go on from exactly; it belongs to the environment that made it."""
 
-    owner: int
+    owner: str
+    """Drawn by the environment once, as no other ever has it."""
     control: ControlState
     verdict: tuple[int, bool]
     steps: int
@@ -100,6 +102,9 @@ class ArmEnv(gymnasium.Env[Observations, NDArray[np.float32]]):
         self._steps = 0
         self._reporting = False
         self._window: Window | None = None
+        self._closed = False
+        self.owner = uuid.uuid4().hex
+        """What its snapshots are known by."""
         self.aligned: Aligned | None = None
 
     def _space(self, key: str) -> spaces.Box:
@@ -122,8 +127,10 @@ class ArmEnv(gymnasium.Env[Observations, NDArray[np.float32]]):
         """Begin an episode. `options={"start": Start}` sets how; otherwise the task draws it from the seed.
 
         Raises:
-            InputError: there is no such option, or the start is none.
+            InputError: there is no such option, the start is none, or the environment is closed.
         """
+        if self._closed:
+            raise self._refusal()
         super().reset(seed=seed)
         given = _given_start(options)
         start = given or self.draw_start(self.np_random)
@@ -145,10 +152,10 @@ class ArmEnv(gymnasium.Env[Observations, NDArray[np.float32]]):
         """One control period with an action (A,) in [-1, 1]; what is outside is clipped.
 
         Raises:
-            InputError: the action is of another shape or not finite, or no episode has begun.
+            InputError: the action is of another shape or not finite, or there is no episode.
         """
         if self.aligned is None:
-            raise InputError("There is no episode to step in yet: call reset() first.")
+            raise self._refusal("There is no episode to step in yet: call reset() first.")
         return self.step_units(self.spec_units.denormalise(self._numbers(action)))
 
     def _numbers(self, action: NDArray[np.float32]) -> NDArray[np.float64]:
@@ -174,7 +181,9 @@ class ArmEnv(gymnasium.Env[Observations, NDArray[np.float32]]):
         return numbers
 
     def step_units(self, requested: NDArray[np.float64]) -> tuple[Observations, float, bool, bool, dict[str, Any]]:
-        """One control period with an action (A,) in the units of `spec_units`."""
+        """One control period with an action (A,) in the units of `spec_units`; see `step`."""
+        if self.aligned is None:
+            raise self._refusal("There is no episode to step in yet: call reset() first.")
         requested = np.array(requested, np.float64)
         before = self.control.state()
         sent, command = self.control.apply(requested)
@@ -209,12 +218,12 @@ class ArmEnv(gymnasium.Env[Observations, NDArray[np.float32]]):
         """This moment. From it the same actions give the same observations, rewards and ends, bit by bit.
 
         Raises:
-            InputError: no episode has begun, or the arm cannot go back (hardware).
+            InputError: no episode has begun, the arm cannot go back (hardware), or the environment is closed.
         """
         if self.aligned is None:
-            raise InputError("There is nothing to save before the first reset.")
+            raise self._refusal("There is nothing to save before the first reset.")
         return Snapshot(
-            id(self),
+            self.owner,
             self.control.save(),
             self.verdict.save(),
             self._steps,
@@ -227,9 +236,15 @@ class ArmEnv(gymnasium.Env[Observations, NDArray[np.float32]]):
         """Go back to a moment that `save` returned, in this or an earlier episode; returns its observation.
 
         Raises:
-            InputError: the snapshot is another environment's.
+            InputError: the snapshot is none, or another environment's, or the environment is closed.
         """
-        if snapshot.owner != id(self):
+        if self._closed:
+            raise self._refusal()
+        if not isinstance(snapshot, Snapshot):
+            raise InputError(
+                f"restore() goes back to a Snapshot, which save() of this environment returns; got {snapshot!r}."
+            )
+        if snapshot.owner != self.owner:
             raise InputError("A snapshot belongs to the environment that saved it; this one is another environment's.")
         self.control.restore(snapshot.control)
         self.verdict.restore(snapshot.verdict)
@@ -241,7 +256,7 @@ class ArmEnv(gymnasium.Env[Observations, NDArray[np.float32]]):
         """rgb_array: a picture (H, W, 3); human: draws in the window.
 
         Raises:
-            InputError: this arm draws no pictures.
+            InputError: this arm draws no pictures, or the environment is closed.
         """
         if self.render_mode == "rgb_array":
             return self._picture()
@@ -256,6 +271,8 @@ class ArmEnv(gymnasium.Env[Observations, NDArray[np.float32]]):
         self._window.show(self._picture())
 
     def _picture(self) -> NDArray[np.uint8]:
+        if self._closed:
+            raise self._refusal()
         arm: Any = self.control.arm
         while not hasattr(arm, "render") and hasattr(arm, "inner"):
             arm = arm.inner
@@ -268,7 +285,13 @@ class ArmEnv(gymnasium.Env[Observations, NDArray[np.float32]]):
         if self._window is not None:
             self._window.close()
             self._window = None
+        self._closed, self.aligned = True, None
         self.control.arm.close()
+
+    def _refusal(self, words: str = "") -> InputError:
+        """What to say where there is no episode: `words`, or that the environment is closed."""
+        closed = f"This environment ({self.task.name} on {self.control.robot.name}) is closed; make another one."
+        return InputError(closed if self._closed else words)
 
 
 def require_flag(name: str, value: object) -> None:

@@ -17,6 +17,7 @@ import pytest
 
 from understudy.cli.main import main
 from understudy.datasets.store import Dataset
+from understudy.envs.arms import robot as robots
 
 
 def run_json(capfd: pytest.CaptureFixture[str], *arguments: str) -> dict[str, object]:
@@ -65,6 +66,35 @@ def test_bad_input_is_said_in_a_sentence(
     Dataset.create(tmp_path / "demos", robot="panda", task="reach")
     assert main(["record", *arguments, "--out", str(tmp_path / "demos")]) == 2
     assert message in capfd.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "remedies"),
+    [
+        ((), "allow longer takes than --max-seconds 0.05, or keep what fails with --keep-failures."),
+        (("--randomize", "mild"), "use milder --randomize, or allow longer takes than --max-seconds 0.05, or keep"),
+        (
+            ("--robot", "mine.yaml"),
+            "the robot (the script was made for panda, kuka_iiwa, xarm6, two_joint), record with",
+        ),
+    ],
+)
+def test_what_is_advised_where_the_script_fails_is_what_may_help(
+    tmp_path: Path,
+    capfd: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    arguments: tuple[str, ...],
+    remedies: str,
+) -> None:
+    """Milder physics were advised where they were nominal already."""
+    folder = Path(robots.__file__).parent / "robots"
+    text = (folder / "panda.yaml").read_text().replace("name: panda\n", "name: mine\n", 1)
+    (tmp_path / "mine.yaml").write_text(text.replace(" panda.urdf", f" {folder}/panda.urdf"))
+    monkeypatch.chdir(tmp_path)
+    assert main(["record", "reach", "--out", "demos", "--max-seconds", "0.05", *arguments]) == 1
+    told = " ".join(capfd.readouterr().err.split())
+    assert remedies in told
+    assert ("milder" in told) == ("--randomize" in arguments)
 
 
 def test_sigterm_ends_cleanly_and_keeps_what_was_recorded(tmp_path: Path) -> None:

@@ -156,6 +156,7 @@ def test_settings_are_checked(options: dict[str, object], words: str) -> None:
     [
         (["--out", "{tmp}/no/fitted.yaml"], "the folder .* does not exist"),
         (["--out", "{tmp}/fitted.txt"], "a randomization file ends in .yaml"),
+        (["--out", "{tmp}/mine.yaml"], "mine.yaml exists; give another --out, or remove it first"),
         (["--out", "{tmp}/fitted.yaml", "--task", "lift"], "is of task 'reach', and --task is 'lift'"),
         (["--out", "{tmp}/fitted.yaml", "--episodes", "2"], "--episodes must be at least 3"),
         (["--out", "{tmp}/fitted.yaml", "--channel", "measured"], "channel to replay"),
@@ -164,5 +165,7 @@ def test_settings_are_checked(options: dict[str, object], words: str) -> None:
 def test_bad_options_are_refused(
     options: list[str], words: str, reaches: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    (tmp_path / "mine.yaml").write_text("gravity_m_s2: {uniform: [9.8, 9.82]}\n")
     assert main(["identify", str(reaches), *(part.format(tmp=tmp_path) for part in options)]) == 2
+    assert (tmp_path / "mine.yaml").read_text() == "gravity_m_s2: {uniform: [9.8, 9.82]}\n"
     assert re.search(words, capsys.readouterr().err)

@@ -164,6 +164,25 @@ def test_pybullet_forgets_a_moment_that_nobody_keeps():
     env.close()
 
 
+def test_no_environment_takes_a_moment_for_its_own_when_another_has_gone():
+    """Python gives the identity of what is gone to something new."""
+    task = make_task("reach")
+    owners = set()
+    for _ in range(50):
+        env = ArmEnv(Guard(FakeArm(load_robot("panda"))), task)
+        owners.add(env.owner)
+        del env
+    assert len(owners) == 50
+
+
+def test_a_closed_environment_draws_nothing():
+    env = make_env("reach", render_mode="rgb_array")
+    env.reset(seed=0)
+    env.close()
+    with pytest.raises(InputError, match="is closed"):
+        env.render()
+
+
 def test_a_moment_belongs_to_its_environment_and_to_a_simulated_arm():
     first, second = make_env("reach"), make_env("reach")
     with pytest.raises(InputError, match="nothing to save before the first reset"):
@@ -172,8 +191,15 @@ def test_a_moment_belongs_to_its_environment_and_to_a_simulated_arm():
     second.reset(seed=0)
     with pytest.raises(InputError, match="another environment's"):
         second.restore(first.save())
+    with pytest.raises(InputError, match=r"restore\(\) goes back to a Snapshot, which save\(\) .* returns; got 'x'"):
+        first.restore("x")
+    moment = first.save()
     first.close()
     second.close()
+    for use in (first.reset, first.save, lambda: first.restore(moment), lambda: first.step(np.zeros(3, np.float32))):
+        with pytest.raises(InputError, match=r"environment \(reach on panda\) is closed; make another one"):
+            use()
+    first.close()
     fake = ArmEnv(Guard(FakeArm(load_robot("panda"))), make_task("reach"))
     fake.reset(seed=0)
     with pytest.raises(InputError, match="A FakeArm cannot go back to a moment"):

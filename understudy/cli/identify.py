@@ -47,7 +47,7 @@ class Identify:
     directory: tyro.conf.Positional[Path]
     """The dataset's folder."""
     out: Path
-    """The randomization file to write."""
+    """The randomization file to write; it must not exist."""
     task: str | None = None
     """The task; by default the dataset's, and no other is accepted."""
     parameters: str = ",".join(IdentifyConfig.parameters)
@@ -66,6 +66,8 @@ class Identify:
             raise InputError(f"--out {self.out}: the folder {self.out.parent} does not exist; make it first.")
         if self.out.suffix not in (".yaml", ".yml"):
             raise InputError(f"--out {self.out}: a randomization file ends in .yaml.")
+        if self.out.exists():
+            raise InputError(f"{self.out} exists; give another --out, or remove it first.")
         names = tuple(name.strip() for name in self.parameters.split(",") if name.strip())
         config = IdentifyConfig(names, **dataclasses.asdict(self.config))
         dataset = open_dataset(self.directory)

@@ -190,17 +190,29 @@ class Record:
                         failed += 1
                     if len(dataset) >= self.episodes:
                         return failed
-                    self._require_progress(len(session.kept), failed)
+                    self._require_progress(env, len(session.kept), failed)
         finally:
             session.close()
         return failed
 
-    def _require_progress(self, kept: int, failed: int) -> None:
+    def _require_progress(self, env: ArmEnv, kept: int, failed: int) -> None:
         if failed > ATTEMPTS_PER_EPISODE * (kept + 1) + 10:
             raise UnderstudyError(
                 f"The scripted operator solved {kept} of {kept + failed} takes of {self.task!r} here, too few to go "
-                "on; use milder --randomize, or --keep-failures."
+                f"on; {', or '.join(self._remedies(env))}."
             )
+
+    def _remedies(self, env: ArmEnv) -> list[str]:
+        """What may help where the script fails."""
+        remedies = [] if self.randomize == "none" else ["use milder --randomize"]
+        if self.max_seconds is not None:
+            remedies.append(f"allow longer takes than --max-seconds {self.max_seconds:g}")
+        if env.control.robot.name not in env.task.robots:
+            remedies.append(
+                f"see what doctor --robot {self.robot} says of the robot (the script was made for "
+                f"{', '.join(env.task.robots)}), record with --device keyboard"
+            )
+        return [*remedies, "keep what fails with --keep-failures"]
 
     def _record_by_hand(self, env: ArmEnv, device: KeyboardDevice, dataset: Dataset, stop: Stop) -> int:
         """Let a person at the keyboard record until there are enough; returns how many takes were dropped."""
