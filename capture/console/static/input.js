@@ -1,0 +1,202 @@
+// What moves the arm: keys, pads (mouse and touch) and a gamepad, added up and sent many times a second.
+
+import { el, kbd } from "./dom.js";
+
+const TICK_MS = 33;
+const SOONEST_MS = 8;
+const PAIRS = [["w", "s"], ["a", "d"], ["r", "f"], ["u", "o"], ["i", "k"], ["j", "l"]];
+const TWIST = ["x", "y", "z", "roll", "pitch", "yaw"];
+// Standard mapping of the Gamepad API: [axis, sign] by label.
+const STICKS = { x: [1, -1], y: [0, -1], z: [3, -1], yaw: [2, -1] };
+const CROSS = { pitch: [12, 13], roll: [14, 15] };
+const PAD_BUTTONS = { 1: "drop", 2: "success", 3: "keep", 8: "undo", 9: "next" };
+const PAD_GRIPPER = 0;
+const PAD_HOLD = [4, 5];
+
+const clip = (value) => Math.max(-1, Math.min(1, value));
+
+export class Input {
+  // `wish(name)` is called for gamepad buttons; `mayMove()` says whether anything may move now.
+  constructor({ link, wish, mayMove }) {
+    Object.assign(this, { link, wish, mayMove });
+    this.labels = [];
+    this.keys = new Map();
+    this.down = new Set();
+    this.pads = new Map();
+    this.pressed = new Set();
+    this.gripper = null;
+    this.opening = null;
+    this.widest = 0;
+    this.sentAt = 0;
+    setInterval(() => this.send(), TICK_MS);
+    for (const end of ["blur", "pagehide"]) window.addEventListener(end, () => this.letGo());
+    document.addEventListener("visibilitychange", () => this.letGo());
+  }
+
+  use(labels) {
+    this.labels = labels.filter((label) => label !== "gripper");
+    this.hasGripper = labels.includes("gripper");
+    this.twist = this.labels.some((label) => TWIST.includes(label));
+    this.keys.clear();
+    this.labels.forEach((label, place) => {
+      const pair = PAIRS[this.twist ? TWIST.indexOf(label) : place];
+      if (!pair) return;
+      this.keys.set(pair[0], [label, 1]);
+      this.keys.set(pair[1], [label, -1]);
+    });
+  }
+
+  keysOf(label) {
+    return [...this.keys].filter(([, [moved]]) => moved === label).map(([key]) => key);
+  }
+
+  see(view) {
+    this.opening = view.gripper_m;
+    this.widest = view.gripper_max_m ?? 0;
+    if (view.state === "ready" || view.state === "idle") this.gripper = null;
+  }
+
+  press(key) {
+    if (key === " " && this.hasGripper) return this.toggleGripper();
+    if (!this.keys.has(key)) return false;
+    this.down.add(key);
+    this.soon();
+    return true;
+  }
+
+  lift(key) {
+    if (this.down.delete(key)) this.soon();
+  }
+
+  // A pad or hold button named `name` asks for {label: deflection}; null lets it go.
+  pad(name, axes) {
+    if (axes) this.pads.set(name, axes);
+    else this.pads.delete(name);
+    this.soon();
+  }
+
+  toggleGripper() {
+    if (!this.widest || !this.mayMove()) return true;
+    const now = this.gripper ?? this.opening ?? this.widest;
+    this.gripper = now > this.widest / 2 ? 0 : this.widest;
+    this.soon();
+    return true;
+  }
+
+  letGo() {
+    this.down.clear();
+    this.pads.clear();
+    this.send();
+  }
+
+  soon() {
+    if (performance.now() - this.sentAt >= SOONEST_MS) this.send();
+  }
+
+  send() {
+    const stick = this.readGamepad();
+    if (!this.mayMove()) return;
+    const axes = {};
+    const add = (label, value) => {
+      if (value && this.labels.includes(label)) axes[label] = clip((axes[label] ?? 0) + value);
+    };
+    for (const key of this.down) add(...this.keys.get(key));
+    for (const pad of this.pads.values()) for (const [label, value] of Object.entries(pad)) add(label, value);
+    for (const [label, value] of Object.entries(stick.axes)) add(label, value);
+    const moving = this.down.size > 0 || this.pads.size > 0 || stick.hold;
+    this.sentAt = performance.now();
+    this.link.say({ do: "input", axes, gripper: this.gripper, moving });
+  }
+
+  readGamepad() {
+    const pad = [...(navigator.getGamepads?.() ?? [])].find((one) => one?.connected);
+    this.gamepad = pad?.id ?? "";
+    if (!pad) return { axes: {}, hold: false };
+    const down = (index) => Boolean(pad.buttons[index]?.pressed);
+    const axes = {};
+    for (const [label, [axis, sign]] of Object.entries(STICKS)) axes[label] = sign * (pad.axes[axis] ?? 0);
+    for (const [label, [more, less]] of Object.entries(CROSS)) axes[label] = down(more) - down(less);
+    const pressed = new Set(pad.buttons.flatMap((_, index) => (down(index) ? [index] : [])));
+    for (const index of pressed) {
+      if (this.pressed.has(index)) continue;
+      if (index === PAD_GRIPPER) this.toggleGripper();
+      else if (PAD_BUTTONS[index]) this.wish(PAD_BUTTONS[index]);
+    }
+    this.pressed = pressed;
+    return { axes, hold: PAD_HOLD.some(down) };
+  }
+}
+
+// Pads that are dragged and buttons that are held, as elements of `place`.
+export function buildPads(place, input) {
+  place.replaceChildren();
+  const has = (label) => input.labels.includes(label);
+  const keys = (label) => input.keysOf(label).join(" ");
+  if (input.twist) {
+    if (has("x") || has("y")) place.append(stickPad("move", "y", "x", `${keys("x")} ${keys("y")}`, input));
+    if (has("z")) place.append(stickPad("height", null, "z", keys("z"), input));
+    if (has("yaw")) place.append(stickPad("turn", "yaw", null, keys("yaw"), input));
+    if (has("roll") || has("pitch")) place.append(stickPad("tilt", "roll", "pitch", `${keys("pitch")} ${keys("roll")}`, input));
+  } else {
+    for (const label of input.labels) place.append(holdRow(label, input));
+  }
+  if (input.hasGripper) place.append(gripperButton(input));
+}
+
+function stickPad(name, sideways, upward, keys, input) {
+  const knob = el("i");
+  const kind = sideways && upward ? "both" : sideways ? "wide" : "tall";
+  const pad = el("div", { className: `pad ${kind}` }, knob, el("span", {}, el("b", {}, name), kbd(keys)));
+  pad.dataset.pad = name;
+  let held = null;
+  const drag = (event) => {
+    if (event.pointerId !== held) return;
+    const box = pad.getBoundingClientRect();
+    const across = clip(((event.clientX - box.left) / box.width) * 2 - 1);
+    const up = clip(1 - ((event.clientY - box.top) / box.height) * 2);
+    knob.style.left = `${sideways ? (across + 1) * 50 : 50}%`;
+    knob.style.top = `${upward ? (1 - up) * 50 : 50}%`;
+    // To the left is positive: y and yaw grow to the left of a person behind the arm.
+    input.pad(name, { ...(sideways && { [sideways]: -across }), ...(upward && { [upward]: up }) });
+  };
+  const end = (event) => {
+    if (event.pointerId !== held) return;
+    held = null;
+    pad.classList.remove("held");
+    knob.removeAttribute("style");
+    input.pad(name, null);
+  };
+  pad.addEventListener("pointerdown", (event) => {
+    if (held !== null) return;
+    held = event.pointerId;
+    pad.setPointerCapture(held);
+    pad.classList.add("held");
+    drag(event);
+  });
+  pad.addEventListener("pointermove", drag);
+  for (const type of ["pointerup", "pointercancel", "lostpointercapture"]) pad.addEventListener(type, end);
+  return pad;
+}
+
+function holdRow(label, input) {
+  const row = el("div", { className: "hold" });
+  const [more, less] = input.keysOf(label);
+  for (const [value, sign, key] of [[-1, "−", less], [1, "+", more]]) {
+    const button = el("button", { type: "button" }, `${label} ${sign} `, key ? kbd(key) : "");
+    const end = () => input.pad(`${label}${sign}`, null);
+    button.addEventListener("pointerdown", (event) => {
+      button.setPointerCapture(event.pointerId);
+      input.pad(`${label}${sign}`, { [label]: value });
+    });
+    for (const type of ["pointerup", "pointercancel", "lostpointercapture"]) button.addEventListener(type, end);
+    row.append(button);
+  }
+  return row;
+}
+
+function gripperButton(input) {
+  const button = el("button", { type: "button", id: "gripper" }, el("b", {}, "gripper"), kbd("space"));
+  button.setAttribute("aria-keyshortcuts", "Space");
+  button.addEventListener("click", () => input.toggleGripper());
+  return button;
+}
