@@ -37,7 +37,7 @@ class Shot:
 SHOTS = {
     "reach": Shot("panda", 4, 0.5, View(fov_scale=0.9)),
     "push": Shot("panda", 5, 0.75),
-    "lift": Shot("panda", 2, 0.8),
+    "lift": Shot("panda", 1, 0.95),
     "pick_place": Shot("xarm6", 6, 0.75),
     "stack": Shot("xarm6", 3, 0.72),
     "insert": Shot("panda", 4, 0.75),

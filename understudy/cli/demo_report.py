@@ -15,6 +15,7 @@ import matplotlib
 matplotlib.use("Agg")
 import matplotlib.pyplot as plt
 import numpy as np
+from matplotlib.layout_engine import ConstrainedLayoutEngine
 from numpy.typing import NDArray
 
 from understudy import __version__
@@ -26,6 +27,7 @@ from understudy.envs.tasks.task import make_task
 from understudy.errors import DatasetError
 
 FRAMES = 6
+MARGIN_IN = 0.2
 PHYSICS_COLOURS = {"nominal": "#0072B2", "randomized": "#D55E00", "unseen": "#CC79A7"}
 
 
@@ -48,7 +50,8 @@ class Measured:
 
 def draw_rates(measured: Sequence[Measured], out: Path) -> None:
     """Each measured rate as a bar with its interval, coloured by the physics it met."""
-    figure, axis = plt.subplots(figsize=(9, 0.5 * len(measured) + 1.2), constrained_layout=True)
+    layout = ConstrainedLayoutEngine(w_pad=MARGIN_IN, h_pad=MARGIN_IN)  # names of runs reached to the very edge
+    figure, axis = plt.subplots(figsize=(9, 0.5 * len(measured) + 1.2), layout=layout)
     for place, m in enumerate(measured):
         axis.barh(place, m.rate, 0.7, color=PHYSICS_COLOURS[m.suite], alpha=0.85)
         spread = [[m.rate - m.low], [m.high - m.rate]]
@@ -56,7 +59,7 @@ def draw_rates(measured: Sequence[Measured], out: Path) -> None:
         axis.text(1.02, place, f"{m.successes}/{m.episodes}", va="center", fontsize=10)
     axis.set_yticks(range(len(measured)), [f"{m.what}, {m.suite}" for m in measured])
     axis.invert_yaxis()
-    axis.set_xlim(0, 1.12)
+    axis.set_xlim(0, 1.15)
     axis.set_xticks(np.linspace(0, 1, 6))
     axis.set_xlabel("share of episodes that succeeded")
     axis.spines[["top", "right"]].set_visible(False)
