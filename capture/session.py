@@ -19,6 +19,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 import numpy as np
@@ -155,6 +156,11 @@ class Session:
         return self._config
 
     @property
+    def simulated(self) -> bool:
+        """Whether the scene is one that stands still while nobody steps it."""
+        return self._simulator_state() is not None
+
+    @property
     def wishes(self) -> tuple[Wish, ...]:
         """What an operator may wish now; each of these will be granted, and nothing else."""
         absent = {
@@ -171,6 +177,11 @@ class Session:
     def take_info(self) -> EpisodeInfo | None:
         """What is known of the take in hand, or of the one that is prepared."""
         return self._info
+
+    @property
+    def take_path(self) -> Path | None:
+        """The file of the take in hand."""
+        return None if self._recorder is None else self._recorder.path
 
     @property
     def steps(self) -> int:
@@ -227,7 +238,8 @@ class Session:
         self._require("start")
         # Looked at anew: the operator may have taken a minute to press start.
         self._stage.aligned = self._stage.control.begin()
-        self._recorder = EpisodeRecorder(self._dataset, self._known_info(), self._aligned())
+        native = getattr(self._stage, "streams", None)  # what an arm's topics bring at their own rate
+        self._recorder = EpisodeRecorder(self._dataset, self._known_info(), self._aligned(), native)
         self._memory = TakeMemory(self._aligned())
         self.state = "recording"
 
@@ -372,6 +384,9 @@ class Session:
         state = self._simulator_state()
         reading = self._device.read(before)
         _, reward, _, _, details = self._stage.step_units(reading.action)
+        if getattr(self._device, "derived", False):  # moved by hand: what the arm did is all there is
+            reading = dataclasses.replace(reading, action=details["measured"])
+            details = {**details, "sent": details["measured"]}
         motion = Motion(reading.action, details["sent"], details["measured"])
         recorder, memory = self._recording(), self._memory
         assert isinstance(recorder, EpisodeRecorder)  # what was left is never recorded on

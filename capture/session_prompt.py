@@ -1,0 +1,73 @@
+"""What the operator is told to do next: one sentence for every situation of a session."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from understudy.capture.session import State
+from understudy.envs.arms.arm import Start
+from understudy.envs.arms.rotations import quaternion_to_matrix
+
+
+def prompt(
+    state: State, *, countdown_s: float, hardware: bool, wanted: Start | None, success: bool | None, failing: bool,
+    device_lost: bool, finished: bool, steps: int,
+) -> str:  # fmt: skip
+    """What to do next.
+
+    Args:
+        state: of the session.
+        countdown_s: until recording begins, s; 0 while nothing counts down.
+        hardware: a person puts arm and scene to the start.
+        wanted: where the prepared episode is meant to start.
+        success: the verdict so far.
+        failing: the gate found a failure, so that starting or keeping must be asked for twice.
+        device_lost: the device is gone.
+        finished: nothing more is wanted.
+        steps: of the take in hand.
+    """
+    if device_lost and state in ("idle", "ready", "recording"):
+        return "The device is gone and the arm holds; bring it back."
+    if state == "recording":
+        return "Demonstrate the task; stop when it is done."
+    if state == "saving":
+        return "The take is being saved."
+    if state == "review":
+        return _review(success, failing, steps)
+    if state == "ready":
+        return _ready(countdown_s, hardware, wanted, failing)
+    return "All episodes are recorded." if finished else "Prepare the next take."
+
+
+def _review(success: bool | None, failing: bool, steps: int) -> str:
+    if steps == 0:
+        return "The take has no steps; drop it."
+    if failing:
+        return "This take fails the check; drop it, or keep it twice to keep it anyway."
+    verdict = {True: "a success", False: "no success", None: "not judged"}[success]
+    return f"The take is {verdict}; keep it or drop it."
+
+
+def _ready(countdown_s: float, hardware: bool, wanted: Start | None, failing: bool) -> str:
+    if countdown_s > 0:
+        return f"Recording begins in {math.ceil(countdown_s)} s; drop cancels."
+    if hardware and wanted is not None and (places := placed(wanted)):
+        return f"Put {places}; then start."
+    if failing:
+        return "Something is not as it should be; mend it, or start twice to record anyway."
+    return "Start when you are ready."
+
+
+def placed(start: Start) -> str:
+    """Where every object of a start is to lie, in words, in the robot's base frame."""
+    parts = []
+    for name, pose in start.objects.items():
+        x, y, z = (float(value) for value in pose.position)
+        turn = quaternion_to_matrix(np.asarray(pose.quaternion, np.float64))
+        degrees = math.degrees(math.atan2(turn[1, 0], turn[0, 0]))
+        turned = f", turned {degrees:.0f} degrees" if abs(degrees) >= 1.0 else ""
+        parts.append(f"the {name} back to x {x:.2f} m, y {y:.2f} m, z {z:.2f} m{turned}")
+    parts += [f"the {name} {opening * 100:.0f} cm open" for name, opening in start.openings.items()]
+    return "; ".join(parts)
