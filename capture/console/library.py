@@ -53,6 +53,7 @@ class Library:
 
     def rows(self, offset: int = 0) -> dict[str, Any]:
         """Episodes, the newest first, then the dropped ones of the same page; `MOST_ROWS` from `offset` on."""
+        self._worker.warm_up()  # whoever reads the list looks at an episode next
         kept = list(reversed(self._dataset.ids))
         dropped = sorted(self._dataset.dropped, reverse=True)
         both = [(id, False) for id in kept] + [(id, True) for id in dropped]

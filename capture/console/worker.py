@@ -66,6 +66,13 @@ class Worker:
                 raise UnderstudyError(f"This took longer than {timeout_s:g} s and was given up.")
         return result.get()
 
+    def warm_up(self) -> None:
+        """Let the process import what it will need, while nobody waits for it yet."""
+        with self._lock:
+            if self._pool is None:
+                self._pool = _pool()
+                self._pool.apply_async(import_all)
+
     def close(self) -> None:
         """End the process, also in the middle of something."""
         with self._lock:
@@ -88,6 +95,12 @@ def _settle() -> None:
     """Give way to the arm's loop where processors are few, and leave Ctrl-C to the parent."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     os.nice(NICENESS)
+
+
+def import_all() -> None:
+    """Import what a filmstrip needs; where that is missing, the filmstrip says so."""
+    import understudy.envs.filmstrip
+    import understudy.envs.tasks.task  # noqa: F401
 
 
 def film(folder: str, id: str, robot: str, quality: int) -> bytes:

@@ -2,6 +2,7 @@
 
 import { $, el, put, shape } from "./dom.js";
 import { drawPlots } from "./plots.js";
+import { counted } from "./status.js";
 
 const PAGE = 200;
 const MARKS = { ok: ["light-alive", "ok"], warn: ["light-stale", "warning"], fail: ["light-missing", "fails"] };
@@ -40,7 +41,7 @@ export class Episodes {
     const told = await answer.json();
     this.rows = told.episodes;
     const gone = told.dropped ? `, ${told.dropped} in the trash` : "";
-    put($("list-title"), `${told.total} episodes${gone}`);
+    put($("list-title"), `${counted(told.total)}${gone}`);
     $("older").hidden = !told.more;
     $("newer").hidden = told.offset === 0;
     this.list();

@@ -16,9 +16,10 @@ const PAD_HOLD = [4, 5];
 const clip = (value) => Math.max(-1, Math.min(1, value));
 
 export class Input {
-  // `wish(name)` is called for gamepad buttons; `mayMove()` says whether anything may move now.
-  constructor({ link, wish, mayMove }) {
-    Object.assign(this, { link, wish, mayMove });
+  // `wish(name)` is called for gamepad buttons. `controls()` says whether this page is the one that is listened to, and
+  // `mayMove()` whether what is pressed moves the arm now; a page in control that moves nothing says so all the time.
+  constructor({ link, wish, controls, mayMove }) {
+    Object.assign(this, { link, wish, controls, mayMove });
     this.labels = [];
     this.keys = new Map();
     this.down = new Set();
@@ -95,7 +96,9 @@ export class Input {
 
   send() {
     const stick = this.readGamepad();
-    if (!this.mayMove()) return;
+    if (!this.controls()) return;
+    this.sentAt = performance.now();
+    if (!this.mayMove()) return this.link.say({ do: "input", axes: {}, gripper: null, moving: false });
     const axes = {};
     const add = (label, value) => {
       if (value && this.labels.includes(label)) axes[label] = clip((axes[label] ?? 0) + value);
@@ -104,7 +107,6 @@ export class Input {
     for (const pad of this.pads.values()) for (const [label, value] of Object.entries(pad)) add(label, value);
     for (const [label, value] of Object.entries(stick.axes)) add(label, value);
     const moving = this.down.size > 0 || this.pads.size > 0 || stick.hold;
-    this.sentAt = performance.now();
     this.link.say({ do: "input", axes, gripper: this.gripper, moving });
   }
 

@@ -17,14 +17,18 @@ let wasGone = false;
 let told = { text: "", failed: false, until: 0 };
 
 const link = new Link({ onView: see, onHello: greet, onGone: gone, onReplaced: replaced });
-const input = new Input({ link, wish: (name) => wish(name === "next" ? NEXT[view?.state] : name), mayMove });
+const input = new Input({ link, wish: (name) => wish(name === "next" ? NEXT[view?.state] : name), controls, mayMove });
 const buttons = new Buttons($("buttons"), wish);
 const cameras = new Cameras();
 const arm = new Arm($("joints").querySelector("div"));
 const episodes = new Episodes({ ask: (message) => link.ask(message), tell });
 
+function controls() {
+  return link.open && desk.controlling;
+}
+
 function mayMove() {
-  return link.open && desk.controlling && tab === "session" && !$("note").open;
+  return controls() && tab === "session" && !$("note").open && !document.hidden;
 }
 
 function greet(hello) {

@@ -22,7 +22,7 @@ export function showBanner(view, desk) {
   const taking = view.state === "recording" || view.state === "review";
   put($("clock"), taking ? seconds(view.elapsed_s) : "");
   put($("numbers"), taking ? taken(view) : "");
-  put($("aim"), view.aim ? `${view.episodes} of ${view.aim} episodes` : `${view.episodes} episodes`);
+  put($("aim"), view.aim ? `${view.episodes} of ${view.aim} episodes` : counted(view.episodes));
   put($("prompt"), desk.controlling ? view.prompt : `Watching. ${view.prompt}`);
   put($("announce"), `${word}. ${view.prompt}`.replace(/[\d.]+ s/, "seconds"));
   put($("where"), [`${view.task} on ${view.robot}`, view.operator, name(view.dataset)].filter(Boolean).join(" · "));
@@ -32,6 +32,7 @@ export function showBanner(view, desk) {
   put(count, view.countdown_s > 0 ? String(Math.ceil(view.countdown_s)) : "");
 }
 
+export const counted = (number) => `${number} episode${number === 1 ? "" : "s"}`;
 const name = (path) => path.split("/").filter(Boolean).pop() ?? "";
 const seconds = (value) => `${value.toFixed(1)} s`;
 
@@ -55,7 +56,7 @@ export function showFindings(view) {
 export function showLights(view) {
   $("lights").hidden = view.lights.length === 0;
   fill($("lights").querySelector("ul"), view.lights, (light) => {
-    const rate = light.expected_hz ? `${hz(light.rate_hz)} of ${hz(light.expected_hz)} Hz` : `${hz(light.rate_hz)} Hz`;
+    const rate = light.expected_hz ? `${hz(light.rate_hz)}/${hz(light.expected_hz)} Hz` : `${hz(light.rate_hz)} Hz`;
     const facts = [rate];
     if (light.age_s !== null) facts.push(`age ${ms(light.age_s)}`);
     if (light.longest_gap_s) facts.push(`gap ${ms(light.longest_gap_s)}`);
