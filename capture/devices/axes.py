@@ -68,6 +68,10 @@ class AxisDrive:
         self._gripper_m = None
         self._waiting = False
 
+    def start_pressed(self) -> None:
+        """Start was pressed somewhere: a device that was lost and is back moves the arm again."""
+        self._waiting = self.lost
+
     def answer(self, aligned: Aligned, pressed: Pressed, why_gone: str = "") -> DeviceReading:
         """The device's reading at this tick.
 

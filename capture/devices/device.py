@@ -39,7 +39,11 @@ class DeviceReading:
 
 
 class Device(Protocol):
-    """A way for somebody to move the arm."""
+    """A way for somebody to move the arm.
+
+    A device may also have `start_pressed()`, called when recording has begun whoever asked for it (one that was lost
+    and is back moves the arm again, a recorded input begins), and `help`, lines that say what its controls do.
+    """
 
     name: str
 

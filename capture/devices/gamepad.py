@@ -155,6 +155,10 @@ class GamepadDevice:
         self._pad.poll()
         self._drive.reset()
 
+    def start_pressed(self) -> None:
+        """See `Device`."""
+        self._drive.start_pressed()
+
     def read(self, aligned: Aligned) -> DeviceReading:
         """See `Device`."""
         state = self._pad.poll()

@@ -123,6 +123,10 @@ class KeyboardDevice:
         self._pressed_ns.clear()
         self._drive.reset()
 
+    def start_pressed(self) -> None:
+        """See `Device`."""
+        self._drive.start_pressed()
+
     def read(self, aligned: Aligned) -> DeviceReading:
         """See `Device`. A terminal that is gone asks for no motion and reports `lost` once."""
         characters = self._drain()

@@ -55,9 +55,9 @@ class Move(_Strict):
     @model_validator(mode="after")
     def _one_form(self) -> Move:
         if (self.axis is None) == (self.plus is None and self.minus is None):
-            raise ValueError(
-                "expected either `axis:` (a stick) or `plus:` and `minus:` (triggers or buttons); keep one"
-            )
+            raise ValueError("expected either `axis:` (a stick) or `plus:` and `minus:` (triggers, buttons); keep one")
+        if self.reversed and self.axis is None:
+            raise ValueError("`reversed:` is for a stick; swap `plus:` and `minus:`")
         if self.axis is not None:
             if self.axis in TRIGGERS:
                 raise ValueError(f"a trigger moves one way only; write {{plus: {self.axis}, minus: another}}")
@@ -241,9 +241,8 @@ def load_layout(source: str | Path, spec: ActionSpec, *, hold_to_move: bool = Fa
     labels = tuple(label for label in spec.labels if label != "gripper")
     for label in layout.moves:
         if label not in TWIST and label not in labels:
-            raise InputError(
-                f"{lines.at('moves', label)}: {unknown_name('number of an action', label, TWIST + labels)}"
-            )
+            told = unknown_name("number of an action", label, dict.fromkeys(TWIST + labels))
+            raise InputError(f"{lines.at('moves', label)}: {told}")
     if not set(labels) & set(layout.moves):
         raise InputError(
             f"{lines.at('moves')}: moves {', '.join(layout.moves)}, and this task's actions are {', '.join(labels)}; "
@@ -253,7 +252,7 @@ def load_layout(source: str | Path, spec: ActionSpec, *, hold_to_move: bool = Fa
         raise InputError(f"{path}: --hold-to-move needs a hold button; write `hold: left_shoulder` in it.")
     if joy and layout.joy is None:
         raise InputError(
-            f"{path}: --device joy needs the numbers of the controls; write `joy:` as the shipped ones do."
+            f"{path}: --device joy needs `joy:`, the numbers of the controls; write it as the shipped ones do."
         )
     return layout
 

@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from understudy.capture.devices.device import Device
+from understudy.capture.devices.layout import load_layout
 from understudy.capture.devices.shaping import ShapingConfig
 from understudy.datasets.schema import ActionSpec
 from understudy.envs.arms.clock import Clock
@@ -126,11 +127,49 @@ def _gamepad(asked: _Asked) -> Device:
     return GamepadDevice(asked.spec, asked.period_s, asked.options.shaping(), asked.options.layout)
 
 
+def _spacemouse(asked: _Asked) -> Device:
+    from understudy.capture.devices.spacemouse import SpaceMouseDevice
+
+    return SpaceMouseDevice(asked.spec, asked.period_s, asked.options.shaping())
+
+
+def _joy(asked: _Asked) -> Device:
+    from understudy.capture.devices.joy import JoyDevice
+    from understudy.capture.ros_joy import TOPIC, RosJoy
+
+    options = asked.options
+    load_layout(options.layout or "xbox", asked.spec, hold_to_move=options.hold_to_move, joy=True)  # before any graph
+    source = RosJoy(options.topic or TOPIC)
+    return JoyDevice(asked.spec, asked.period_s, source, options.shaping(), options.layout)
+
+
+def _hand(asked: _Asked) -> Device:
+    from understudy.capture.devices.hand import HandDevice
+
+    return HandDevice(asked.spec)
+
+
+def _replay(asked: _Asked) -> Device:
+    from understudy.capture.devices.replay import ReplayDevice, load_recordings
+
+    if asked.options.source is None:
+        raise InputError("--device replay needs --source: DATASET, DATASET:EPISODE or a CSV file.")
+    return ReplayDevice(asked.spec, load_recordings(asked.options.source, asked.spec))
+
+
 _MAKERS: Mapping[str, Callable[[_Asked], Device]] = {
     "scripted": _scripted,
     "keyboard": _keyboard,
     "gamepad": _gamepad,
+    "spacemouse": _spacemouse,
+    "joy": _joy,
+    "hand": _hand,
+    "replay": _replay,
     "browser": _browser,
 }
 DEVICES: tuple[str, ...] = tuple(_MAKERS)
 """Every device by name."""
+AUTOMATIC = ("scripted", "replay")
+"""Nobody holds these: their takes begin by themselves."""
+UNCOMMANDED = ("hand",)
+"""The arm is moved by other means, and gets no commands (`capture/hand_guided.py`); needs a real arm."""
