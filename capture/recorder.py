@@ -8,18 +8,21 @@ from __future__ import annotations
 
 import dataclasses
 import datetime
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from understudy import __version__
 from understudy.datasets.align import Aligned
+from understudy.datasets.camera_streams import CameraFrame
 from understudy.datasets.episode import Stream
 from understudy.datasets.live_file import Step
-from understudy.datasets.schema import ActionSpec, EpisodeInfo
+from understudy.datasets.schema import ActionSpec, EpisodeInfo, is_image
 from understudy.datasets.store import Dataset
+from understudy.errors import RecordingError
 
 Vector = NDArray[np.float64]
 
@@ -33,11 +36,58 @@ class Motion:
     measured: Vector
 
 
+HAND_OVER_S = 0.2
+"""Samples at their own rate are handed to the disk this often: a kill loses so much of them."""
+AHEAD_S = 2.0
+"""They are kept up to this long after the latest tick."""
+
+
+class Sample(Protocol):
+    """One value of one stream."""
+
+    @property
+    def stamp_ns(self) -> int:
+        """When it was measured, on the arm's clock."""
+
+    @property
+    def receive_ns(self) -> int:
+        """When it came, on the arm's clock."""
+
+    @property
+    def value(self) -> NDArray[Any]:
+        """What it said."""
+
+    @property
+    def packed(self) -> NDArray[Any] | None:
+        """(B,) the JPEG or PNG that a picture came as; None for what came otherwise."""
+
+
+class NativeStreams(Protocol):
+    """Where samples at their own rate wait (a `StreamTable`)."""
+
+    def begin(self, until_ns: int) -> None:
+        """Forget what waits; keep what comes, up to `until_ns`."""
+
+    def keep_until(self, until_ns: int) -> None:
+        """Keep what comes up to then."""
+
+    def drain(self) -> Mapping[str, Sequence[Any]]:
+        """What has come since the last call, by key, in order."""
+
+
 class EpisodeRecorder:
     """Records one episode into a dataset: `tick`..., then `keep` or `drop`."""
 
-    def __init__(self, dataset: Dataset, info: EpisodeInfo, first: Aligned) -> None:
+    def __init__(
+        self, dataset: Dataset, info: EpisodeInfo, first: Aligned, native: NativeStreams | None = None
+    ) -> None:
         """Begin with the first observation.
+
+        Args:
+            dataset: where the episode goes.
+            info: its metadata as known now.
+            first: what is seen at its first tick.
+            native: samples at their own rate, to be kept beside the steps as they come; None: there are none.
 
         Raises:
             DatasetError: the dataset is of another robot or task.
@@ -46,7 +96,11 @@ class EpisodeRecorder:
         self._dataset = dataset
         self._latest = first
         self._writer = dataset.begin(info, first.values)
+        self._native = native
+        self._handed_ns = first.tick_ns
         self.info = info
+        if native is not None:
+            native.begin(first.tick_ns + round(AHEAD_S * 1e9))
 
     @property
     def steps(self) -> int:
@@ -92,6 +146,36 @@ class EpisodeRecorder:
         )
         self._writer.add(step)
         self._latest = following
+        if self._native is not None:
+            self._native.keep_until(following.tick_ns + round(AHEAD_S * 1e9))
+            if following.tick_ns - self._handed_ns >= HAND_OVER_S * 1e9:
+                self._hand_over(self._native.drain())
+
+    def add_samples(self, samples: Mapping[str, Sequence[Sample]]) -> None:
+        """Keep samples of streams beside the steps, at their own rate; never waits for the disk.
+
+        Raises:
+            RecordingError: the disk failed or is too slow.
+        """
+        streams = {key: batch(some) for key, some in samples.items() if some and not is_image(key)}
+        cameras = {
+            key.removeprefix("image_"): [CameraFrame(s.stamp_ns, s.receive_ns, s.value, s.packed) for s in some]
+            for key, some in samples.items()
+            if some and is_image(key)
+        }
+        if streams or cameras:
+            self._writer.add_samples(streams, cameras)
+
+    def _hand_over(self, samples: Mapping[str, Sequence[Sample]]) -> None:
+        self._handed_ns = self._latest.tick_ns
+        self.add_samples(samples)
+
+    def _hand_over_rest(self) -> None:
+        """What came up to the last tick; what came later belongs to no step."""
+        if self._native is not None:
+            end_ns = self._latest.tick_ns
+            left = {key: [s for s in some if s.receive_ns <= end_ns] for key, some in self._native.drain().items()}
+            self._hand_over(left)
 
     def keep(self, info: EpisodeInfo, streams: Mapping[str, Stream] | None = None) -> str:
         """Commit the episode with its final metadata; returns its id.
@@ -101,6 +185,7 @@ class EpisodeRecorder:
             DatasetError: it has no steps.
         """
         try:
+            self._hand_over_rest()
             return self._dataset.commit(self._writer.finish(info, streams))
         finally:
             self._writer.release()
@@ -111,6 +196,7 @@ class EpisodeRecorder:
             self._writer.abandon()
             return
         try:
+            self._hand_over_rest()
             self._writer.finish(info)
             self._dataset.discard(self.path.stem)
         finally:
@@ -119,6 +205,20 @@ class EpisodeRecorder:
     def leave(self) -> None:
         """Stop without a decision: the steps on disk become a take when the dataset is opened next."""
         self._writer.release()
+
+
+def batch(samples: Sequence[Sample]) -> Stream:
+    """Samples of one key as arrays.
+
+    Raises:
+        RecordingError: they are not of one shape.
+    """
+    shapes = {sample.value.shape for sample in samples}
+    if len(shapes) != 1:
+        raise RecordingError(f"The samples of a stream have several shapes: {sorted(shapes)}; its topic is mixed.")
+    stamps = np.array([sample.stamp_ns for sample in samples], np.int64)
+    receives = np.array([sample.receive_ns for sample in samples], np.int64)
+    return Stream(stamps, np.array([sample.value for sample in samples]), receives)
 
 
 def new_info(

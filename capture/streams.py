@@ -49,6 +49,10 @@ class Sample(Protocol):
     def value(self) -> NDArray[Any]:
         """What it said."""
 
+    @property
+    def packed(self) -> NDArray[Any] | None:
+        """(B,) the bytes of the JPEG or PNG that a picture came as; None for what came otherwise."""
+
 
 @dataclass(frozen=True)
 class StreamHealth:
@@ -64,7 +68,7 @@ class StreamHealth:
     age_s: float
     """Of the latest sample, now."""
     lost: int
-    """Samples that were pushed out of a full buffer before they were drained."""
+    """Samples that came here and were not kept: pushed out of a full buffer, or passed over while nobody drained."""
 
 
 class _Stream:
@@ -75,17 +79,20 @@ class _Stream:
         self.latest: Sample | None = None
         self.count = 0
         self.lost = 0
+        self.passed_over = 0
         self.longest_gap_ns = 0
         self.usual_hz: float | None = None
         self._first_ns: int | None = None
         self._recent: deque[int] = deque()
 
-    def add(self, sample: Sample, keep: bool) -> None:
+    def add(self, sample: Sample, keep: bool, until_ns: int | None) -> None:
         if self.latest is not None:
             self.longest_gap_ns = max(self.longest_gap_ns, sample.stamp_ns - self.latest.stamp_ns)
-        if keep:
+        if keep and (until_ns is None or sample.receive_ns <= until_ns):
             self.lost += len(self.waiting) == self.waiting.maxlen
             self.waiting.append(sample)
+        else:
+            self.passed_over += keep
         if self._recent and sample.stamp_ns < self._recent[-1]:  # the clock was set back
             self._recent.clear()
         self._recent.append(sample.stamp_ns)
@@ -121,11 +128,32 @@ class StreamTable:
         self._keep = keep
         self._lock = threading.Lock()
         self._streams: dict[str, _Stream] = {}
+        self._until_ns: int | None = None
 
     def take(self, sample: Sample) -> None:
         """Put in a sample."""
         with self._lock:
-            self._streams.setdefault(sample.key, _Stream(sample.key)).add(sample, self._keep(sample.key))
+            stream = self._streams.setdefault(sample.key, _Stream(sample.key))
+            stream.add(sample, self._keep(sample.key), self._until_ns)
+
+    def begin(self, until_ns: int) -> None:
+        """A recording begins: forget what waits and keep what comes, up to `until_ns`; see `keep_until`."""
+        with self._lock:
+            self._until_ns = until_ns
+            for stream in self._streams.values():
+                stream.waiting.clear()
+                stream.passed_over = stream.longest_gap_ns = 0
+
+    def keep_until(self, until_ns: int) -> None:
+        """Keep what comes up to then. What came after the time said before, and so was not kept, is lost.
+
+        A recorder says this at every tick, a little ahead, so that nothing fills up once it has stopped.
+        """
+        with self._lock:
+            self._until_ns = until_ns
+            for stream in self._streams.values():
+                stream.lost += stream.passed_over
+                stream.passed_over = 0
 
     def drain(self) -> dict[str, list[Any]]:
         """Every sample since the last drain by key, oldest first; they are forgotten here."""
@@ -134,6 +162,11 @@ class StreamTable:
             for stream in self._streams.values():
                 stream.waiting.clear()
         return drained
+
+    def __contains__(self, key: str) -> bool:
+        """Whether a sample of this key ever came."""
+        with self._lock:
+            return key in self._streams
 
     def latest(self) -> Observation:
         """The newest sample of every key that ever came."""

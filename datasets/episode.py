@@ -39,8 +39,14 @@ class Stream:
     """(S,) as they came: a clock that was set back shows here."""
     values: Array = field(default_factory=lambda: np.zeros((0, 0)))
     """(S, ...)"""
+    receives_ns: NDArray[np.int64] | None = None
+    """(S,) when they came, on the recorder's clock; None where that was not kept."""
 
     def __post_init__(self) -> None:
+        if self.receives_ns is not None and self.receives_ns.shape != self.stamps_ns.shape:
+            raise DatasetError(
+                f"A stream has stamps of shape {self.stamps_ns.shape} and receive stamps of {self.receives_ns.shape}."
+            )
         if self.stamps_ns.ndim != 1 or len(self.values) != len(self.stamps_ns):
             raise DatasetError(
                 f"A stream has stamps of shape {self.stamps_ns.shape} and values of shape {self.values.shape}; "
@@ -295,6 +301,8 @@ def write_streams(group: h5py.Group, streams: Mapping[str, Stream]) -> None:
     """Store native-rate samples below `streams/`."""
     for name, stream in streams.items():
         group.create_dataset(f"streams/{name}/stamp", data=np.asarray(stream.stamps_ns, np.int64))
+        if stream.receives_ns is not None:
+            group.create_dataset(f"streams/{name}/receive", data=np.asarray(stream.receives_ns, np.int64))
         group.create_dataset(f"streams/{name}/value", data=stream.values)
 
 
@@ -405,4 +413,9 @@ def _read_streams(group: h5py.Group) -> dict[str, Stream]:
     if "streams" not in group:
         return {}
     found = subgroup(group, "streams")
-    return {name: Stream(read(found, f"{name}/stamp"), read(found, f"{name}/value")) for name in members(found)}
+    return {name: _read_stream(subgroup(found, name)) for name in members(found)}
+
+
+def _read_stream(group: h5py.Group) -> Stream:
+    receives = read(group, "receive") if "receive" in group else None
+    return Stream(read(group, "stamp"), read(group, "value"), receives)

@@ -33,6 +33,7 @@ from understudy.datasets.episode import (
 )
 from understudy.datasets.frames import frame_storage, get_chunk, pack_frame, put_frame
 from understudy.datasets.hdf5 import array, attribute, members, read, subgroup
+from understudy.datasets.live_stream import LiveStream, copy_streams
 from understudy.datasets.schema import CHANNELS, SCHEMA_VERSION, EpisodeInfo, is_image
 from understudy.errors import DatasetError
 
@@ -88,6 +89,7 @@ class LiveFile:
         self._capacity = 0
         self._images: dict[str, h5py.Dataset] = {}
         self._arrays: dict[str, h5py.Dataset] = {}
+        self._streams: dict[str, LiveStream] = {}
         self._group = self._file.create_group(GROUP)
         self._group.attrs["schema_version"] = SCHEMA_VERSION
         self._group.attrs["info"] = info.to_json()
@@ -130,6 +132,22 @@ class LiveFile:
             digest.update(np.ascontiguousarray(self._seen[key]).data)
             self._seen[key] = step.next_observation[key]
         self._rows += 1
+
+    def append(self, samples: Mapping[str, Stream]) -> None:
+        """Add samples of streams at their own rate and flush them: values first, the stamps that vouch for them last.
+
+        Raises:
+            ValueError: samples have another shape than the first ones of their stream.
+        """
+        require_space(self._folder, sum(stream.values.nbytes for stream in samples.values()))
+        for name, stream in samples.items():
+            if name not in self._streams:
+                self._streams[name] = LiveStream(self._group, name, stream)
+            self._streams[name].put(stream)
+        self._file.flush()
+        for name in samples:
+            self._streams[name].vouch()
+        self._file.flush()
 
     def close(self) -> None:
         """Close the file."""
@@ -264,6 +282,7 @@ def _copy_take(
     for key in ages:
         target.create_dataset(f"age/{key}", data=array(ages, key)[:steps])
     write_streams(target, streams)
+    copy_streams(source, target)
     write_derived(target, info, channels, digests)
     return steps
 

@@ -34,6 +34,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from understudy.datasets.camera_streams import frames_file
 from understudy.datasets.disk import LiveLock, files_in, open_lock, require_space, sync
 from understudy.datasets.episode import (
     GROUP,
@@ -422,6 +423,8 @@ class Dataset:
             gone = self.dropped
             for id in gone:
                 self._place("trash", id).unlink(missing_ok=True)
+                if not self._place("episodes", id).exists():
+                    frames_file(self.path, id).unlink(missing_ok=True)
         return gone
 
     def relabel(

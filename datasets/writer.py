@@ -9,7 +9,7 @@ from __future__ import annotations
 import dataclasses
 import queue
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from understudy.datasets.camera_streams import CameraFrame, CameraWriter, frames_file
 from understudy.datasets.disk import LiveLock
 from understudy.datasets.episode import Stream
 from understudy.datasets.live_file import LiveFile, Step, finalise
@@ -32,6 +33,16 @@ QUEUE_BYTES = 1 << 30
 _LOOK_UP_S = 0.2
 _Handed = tuple[int, Array, Array, Array, float, Mapping[str, float], Mapping[str, Array], Array | None, bool | None]
 """The fields of a `Step`, in order: a tuple is made in a tenth of the time."""
+
+
+@dataclass(frozen=True)
+class _Samples:
+    """Samples of streams that were handed over."""
+
+    streams: Mapping[str, Stream]
+    cameras: Mapping[str, Sequence[CameraFrame]]
+    size: int
+    """Bytes."""
 
 
 class EpisodeWriter:
@@ -63,7 +74,9 @@ class EpisodeWriter:
         self._numbers = tuple(key for key in observation if not is_image(key))
         self._frames = tuple(key for key in observation if is_image(key))
         self._error: BaseException | None = None
-        self._queue: queue.SimpleQueue[_Handed | None] = queue.SimpleQueue()
+        self._queue: queue.SimpleQueue[_Handed | _Samples | None] = queue.SimpleQueue()
+        self._cameras: CameraWriter | None = None
+        self._bytes_handed = self._bytes_done = 0
         step_bytes = sum(np.asarray(value).nbytes for value in observation.values())
         self._most_waiting = max(10, min(QUEUE_STEPS, QUEUE_BYTES // max(1, step_bytes)))
         self._shapes = {key: np.shape(value) for key, value in observation.items()}
@@ -109,6 +122,32 @@ class EpisodeWriter:
         self._queue.put(self._own(step))
         self.steps += 1
         self._last_ns = step.tick_ns
+
+    def add_samples(
+        self, streams: Mapping[str, Stream], cameras: Mapping[str, Sequence[CameraFrame]] | None = None
+    ) -> None:
+        """Hand over samples at their own rate, next to the steps, and return at once; nobody may change them after.
+
+        Args:
+            streams: name -> the next samples of that stream.
+            cameras: camera -> its next frames; they go into a file of their own (see `camera_streams.py`).
+
+        Raises:
+            RecordingError: an earlier one could not be written, or the disk is too far behind; recording has ended.
+        """
+        if self._error is not None:
+            self._raise_failure()
+        cameras = cameras or {}
+        size = sum(stream.values.nbytes for stream in streams.values())
+        size += sum(frame.nbytes for frames in cameras.values() for frame in frames)
+        waiting = self._bytes_handed - self._bytes_done
+        if waiting + size > QUEUE_BYTES:
+            raise RecordingError(
+                f"{self.path}: {waiting / 1e6:.0f} MB of samples are waiting for the disk, which is "
+                "too slow for these streams. What was written so far is kept."
+            )
+        self._bytes_handed += size
+        self._queue.put(_Samples(streams, cameras, size))
 
     def _own(self, step: Step) -> _Handed:
         """What a step consists of: its numbers copied, so that nobody can change them, its frames if need be."""
@@ -157,6 +196,7 @@ class EpisodeWriter:
         """Stop and delete the file; for a take that nobody wants to see again."""
         self._stop()
         self.path.unlink(missing_ok=True)
+        frames_file(self.path.parent.parent, self.path.stem).unlink(missing_ok=True)
         self.release()
 
     def release(self) -> None:
@@ -184,12 +224,23 @@ class EpisodeWriter:
     def _work(self) -> None:
         """The thread: write what comes, remember the first failure, and keep emptying the queue after it."""
         while (handed := self._next()) is not None:
-            if self._error is None:
+            if isinstance(handed, _Samples):
+                self._bytes_done += handed.size
+            if self._error is not None:
+                continue
+            if isinstance(handed, _Samples):
+                self._guarded(self._write_samples, handed)
+            else:
                 self._guarded(self._write, Step(*handed))
+        if self._cameras is not None:
+            self._guarded(self._cameras.close)
         self._guarded(self._file.close)
 
-    def _next(self) -> _Handed | None:
-        """The next step; None at the end, which is also when the main thread is gone and nothing is left to write."""
+    def _next(self) -> _Handed | _Samples | None:
+        """The next step or samples; None at the end.
+
+        That is also when the main thread is gone and nothing is left to write.
+        """
         while True:
             try:
                 return self._queue.get(timeout=_LOOK_UP_S)
@@ -215,7 +266,15 @@ class EpisodeWriter:
         self._file.write(step)
         self.written += 1
 
-    def _guarded(self, call: Callable[..., None], *arguments: Step) -> None:
+    def _write_samples(self, samples: _Samples) -> None:
+        if samples.streams:
+            self._file.append(samples.streams)
+        for camera, frames in samples.cameras.items():
+            if self._cameras is None:
+                self._cameras = CameraWriter(frames_file(self.path.parent.parent, self.path.stem))
+            self._cameras.write(camera, frames)
+
+    def _guarded(self, call: Callable[..., None], *arguments: Step | _Samples) -> None:
         try:
             call(*arguments)
         except (OSError, RuntimeError, ValueError, TypeError, KeyError, RecordingError) as error:
