@@ -105,9 +105,9 @@ class BrowserDevice:
             self._armed = True
 
     def reset(self, observation: Mapping[str, NDArray[Any]]) -> None:
-        """See `Device`; what was pressed before is forgotten."""
+        """See `Device`; the gripper is asked for nothing until the page does."""
         with self._lock:
-            self._axes, self._held, self._gripper_m, self._armed = {}, False, None, True
+            self._gripper_m, self._armed = None, True
         self._shaping.reset()
 
     def read(self, aligned: Aligned) -> DeviceReading:
@@ -132,7 +132,5 @@ class BrowserDevice:
         before, self.lost = self.lost, lost
         if lost and not before:
             self._armed = False
-            # What was pressed when it vanished is not pressed when it comes back.
-            self._axes, self._held = {}, False
             return ("lost",)
         return ("back",) if before and not lost else ()

@@ -18,8 +18,8 @@ export const WISHES = [
   { wish: "hold", word: "Hold the arm", key: "h", help: "the arm stops now; a take that is being recorded ends" },
 ];
 
-// What the operator most likely wants next, by state; a gamepad's start button asks for the same.
-export const NEXT = { idle: "prepare", ready: "start", recording: "stop", review: "keep" };
+// What the operator most likely wants next, by state.
+const NEXT = { idle: "prepare", ready: "start", recording: "stop", review: "keep" };
 
 const shift = (key) => (key === "Z" ? "Shift+Z" : key);
 
@@ -59,11 +59,15 @@ export class Buttons {
   }
 }
 
+// What a button or key means now: start prepares first where nothing is prepared, and taking over twice hands back.
+export function meant(wish, view) {
+  if (wish === "intervene" && view?.intervening) return "release";
+  if (wish === "start" && view?.state === "idle") return "prepare";
+  return wish;
+}
+
 // The wish of a key, in the words of the session; null for any other key.
-export function wishOf(event, view) {
+export function wishOf(event) {
   const key = event.key.length === 1 && !event.shiftKey ? event.key.toLowerCase() : event.key;
-  const found = WISHES.find((one) => one.key === key)?.wish ?? null;
-  if (found === "intervene" && view?.intervening) return "release";
-  if (found === "start" && view?.state === "idle") return "prepare";
-  return found;
+  return WISHES.find((one) => one.key === key)?.wish ?? null;
 }

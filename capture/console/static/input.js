@@ -6,12 +6,14 @@ const TICK_MS = 33;
 const SOONEST_MS = 8;
 const PAIRS = [["w", "s"], ["a", "d"], ["r", "f"], ["u", "o"], ["i", "k"], ["j", "l"]];
 const TWIST = ["x", "y", "z", "roll", "pitch", "yaw"];
-// Standard mapping of the Gamepad API: [axis, sign] by label.
-const STICKS = { x: [1, -1], y: [0, -1], z: [3, -1], yaw: [2, -1] };
-const CROSS = { pitch: [12, 13], roll: [14, 15] };
-const PAD_BUTTONS = { 1: "drop", 2: "success", 3: "keep", 8: "undo", 9: "next" };
+// The Gamepad API's standard mapping, laid out as for a pad on the recorder itself (capture/devices/layouts/xbox.yaml).
+const STICKS = { x: [1, -1], y: [0, -1], pitch: [3, -1], yaw: [2, -1] };
+const PAIRED = { z: [7, 6], roll: [15, 14] };
+const PAD_WISHES = {
+  1: "failure", 2: "undo", 3: "success", 5: "intervene", 8: "stop", 9: "start", 11: "release", 12: "keep", 13: "drop",
+};
 const PAD_GRIPPER = 0;
-const PAD_HOLD = [4, 5];
+const PAD_HOLD = 4;
 
 const clip = (value) => Math.max(-1, Math.min(1, value));
 
@@ -117,15 +119,16 @@ export class Input {
     const down = (index) => Boolean(pad.buttons[index]?.pressed);
     const axes = {};
     for (const [label, [axis, sign]] of Object.entries(STICKS)) axes[label] = sign * (pad.axes[axis] ?? 0);
-    for (const [label, [more, less]] of Object.entries(CROSS)) axes[label] = down(more) - down(less);
+    const value = (index) => pad.buttons[index]?.value ?? 0;
+    for (const [label, [more, less]] of Object.entries(PAIRED)) axes[label] = value(more) - value(less);
     const pressed = new Set(pad.buttons.flatMap((_, index) => (down(index) ? [index] : [])));
     for (const index of pressed) {
       if (this.pressed.has(index)) continue;
       if (index === PAD_GRIPPER) this.toggleGripper();
-      else if (PAD_BUTTONS[index]) this.wish(PAD_BUTTONS[index]);
+      else if (PAD_WISHES[index]) this.wish(PAD_WISHES[index]);
     }
     this.pressed = pressed;
-    return { axes, hold: PAD_HOLD.some(down) };
+    return { axes, hold: down(PAD_HOLD) };
   }
 }
 

@@ -1,6 +1,6 @@
 // The console's page: joins the link to the server with what is shown and what is pressed.
 
-import { Buttons, NEXT, wishOf } from "./buttons.js";
+import { Buttons, meant, wishOf } from "./buttons.js";
 import { Cameras } from "./cameras.js";
 import { $, put } from "./dom.js";
 import { Episodes } from "./episodes.js";
@@ -17,7 +17,7 @@ let wasGone = false;
 let told = { text: "", failed: false, until: 0 };
 
 const link = new Link({ onView: see, onHello: greet, onGone: gone, onReplaced: replaced });
-const input = new Input({ link, wish: (name) => wish(name === "next" ? NEXT[view?.state] : name), controls, mayMove });
+const input = new Input({ link, wish: (name) => wish(meant(name, view)), controls, mayMove });
 const buttons = new Buttons($("buttons"), wish);
 const cameras = new Cameras();
 const arm = new Arm($("joints").querySelector("div"));
@@ -61,7 +61,7 @@ function see(message) {
 
 function showControl() {
   const holder = desk.controller ? `${desk.controller} is in control${desk.controller_gone ? " (gone)" : ""}` : "Nobody is in control";
-  const you = `You (${desk.name}) are in control`;
+  const you = `You (${desk.name}) are in control${input.gamepad ? " · gamepad" : ""}`;
   const asked = desk.asked ? `; asked, ${desk.may_take ? "no answer" : `${Math.ceil(desk.wait_s)} s`}` : "";
   put($("control-words"), desk.controlling ? you : `${holder}; you are ${desk.name} and watch${asked}`);
   $("control-take").hidden = desk.controlling || !desk.may_take;
@@ -157,10 +157,10 @@ document.addEventListener("keydown", (event) => {
   }
   if (tab !== "session") return;
   if (!event.shiftKey && mayMove() && (key !== " " || !event.repeat) && input.press(key)) return event.preventDefault();
-  const asked = wishOf(event, view);
+  const asked = wishOf(event);
   if (!asked) return;
   event.preventDefault();
-  if (!event.repeat) wish(asked);
+  if (!event.repeat) wish(meant(asked, view));
 });
 document.addEventListener("keyup", (event) => input.lift(event.key.length === 1 ? event.key.toLowerCase() : event.key));
 
