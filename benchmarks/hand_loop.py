@@ -44,7 +44,7 @@ class HandLoop:
         }
         self._tool = names[robot.tool_frame]
         self._objects = [self._arm.scene.body(name) for name in task.objects]
-        self._gains = self._arm.motors._gains[: len(self._joints)]
+        self._gains = self._arm.motors._joints_motors.gains
         self._ones = [1.0] * len(self._joints)
         self._forces = robot.joint_array("effort").tolist()
         gripper = robot.require_gripper()

@@ -11,8 +11,9 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import operator
 from collections.abc import Sequence
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,6 +26,7 @@ from understudy.envs.arms.rotations import turn_between, turned
 from understudy.errors import unknown_name
 
 Vector = NDArray[np.float64]
+Numbers = TypeVar("Numbers", list[float], Vector)
 
 MAX_TOOL_STEP_M = 0.03
 MAX_TOOL_STEP_RAD = 0.15
@@ -63,7 +65,7 @@ class _Gripper:
             low, high = [*low, 0.0], [*high, self.width]
         return ActionSpec(name, tuple(labels), tuple(units), tuple(low), tuple(high))
 
-    def split(self, action: Vector) -> tuple[Vector, float | None]:
+    def split(self, action: Numbers) -> tuple[Numbers, float | None]:
         if self.width is None:
             return action, None
         width = max(float(action[-1]), 0.0)  # in this order what is no number stays none, for the Guard to see
@@ -88,37 +90,44 @@ class ToolDelta:
         self._gripper = _Gripper(robot)
         self._kinematics = kinematics
         self._period_s = robot.period_s
-        self._max_step = robot.joint_array("velocity") * robot.period_s
+        self._max_step = (robot.joint_array("velocity") * robot.period_s).tolist()
         steps = [MAX_TOOL_STEP_M] * 3 + [MAX_TOOL_STEP_RAD] * 3
         self.spec = self._gripper.spec(
             "tool_delta", list(_TWIST_LABELS), ["m"] * 3 + ["rad"] * 3, [-step for step in steps], steps
         )
-        self._low, self._high = np.array(self.spec.low), np.array(self.spec.high)
+        self._ends = self.spec.low, self.spec.high
 
     def decode(self, action: Vector, sent: Command, measured: Vector) -> Command:
         """See `ActionSpace`."""
-        twist, gripper = self._gripper.split(np.minimum(np.maximum(action, self._low), self._high))
+        # in this order what is no number stays none
+        asked = [min(max(one, low), high) for one, low, high in zip(action.tolist(), *self._ends, strict=True)]
+        numbers, gripper = self._gripper.split(asked)
+        twist = np.array(numbers)
         first = self._kinematics.step(sent.joint_position, twist)
         slower = 1.0 / max(1.0, self._too_fast(first))
         step = self._solved(slower * twist, slower * first, sent.joint_position, measured)
         if (too_fast := self._too_fast(step)) > BENT:
             step = self._solved(slower / too_fast * twist, step / too_fast, sent.joint_position, measured)
             too_fast = self._too_fast(step)
-        step = step / max(1.0, too_fast)
+        if too_fast > 1.0:
+            step /= too_fast
         return Command(sent.joint_position + step, gripper, step / self._period_s)
 
     def _solved(self, twist: Vector, near: Vector, sent: Vector, measured: Vector) -> Vector:
         """The step (J,) from the set point that moves the tool by `twist` (6,), on the leash; near `near` (J,)."""
         here, now = self._kinematics.tool_pose(sent), self._kinematics.tool_pose(measured)
-        lead = here.position + twist[:3] - now.position
-        length = math.sqrt(float(lead @ lead))
-        position = now.position + (lead if length <= LEASH_M else lead * (LEASH_M / length))
-        goal = Pose(position, _leash_rotation(turned(here.quaternion, twist[3:]), now.quaternion))
+        x, y, z, *turn = twist.tolist()
+        (here_x, here_y, here_z), (now_x, now_y, now_z) = here.position.tolist(), now.position.tolist()
+        lead_x, lead_y, lead_z = here_x + x - now_x, here_y + y - now_y, here_z + z - now_z
+        length = math.sqrt(lead_x * lead_x + lead_y * lead_y + lead_z * lead_z)
+        share = LEASH_M / length if length > LEASH_M else 1.0
+        position = np.array([now_x + share * lead_x, now_y + share * lead_y, now_z + share * lead_z])
+        goal = Pose(position, _leash_rotation(turned(here.quaternion, turn), now.quaternion))
         return self._kinematics.solve(goal, sent + near) - sent
 
     def _too_fast(self, step: Vector) -> float:
         """How many times faster than it can the fastest joint would have to be."""
-        return float(np.abs(step / self._max_step).max())
+        return max(map(abs, map(operator.truediv, step.tolist(), self._max_step)))
 
     def encode(self, before: Command, after: Command) -> Vector:
         """See `ActionSpace`."""
@@ -131,8 +140,9 @@ class ToolDelta:
 def _leash_rotation(quaternion: Vector, measured: Vector) -> Vector:
     if abs(float(quaternion @ measured)) >= _LEASH_COSINE:
         return quaternion
-    lead = np.array(turn_between(measured, quaternion))
-    return turned(measured, lead * (LEASH_RAD / float(np.linalg.norm(lead))))
+    lead = turn_between(measured, quaternion)
+    share = LEASH_RAD / math.hypot(*lead)
+    return turned(measured, [share * angle for angle in lead])
 
 
 class JointDelta:

@@ -38,6 +38,7 @@ class Dynamics:
         self._endless = np.array([self._model.joints[joint].nq == 2 for joint in joints])
         count = len(joints)
         self._direct = not np.any(self._endless) and np.array_equal(self._position, np.arange(count))
+        self._pool = pin.ModelPool(self._model, 1)
 
     def torque(self, position: Vector, velocity: Vector, acceleration: Vector) -> Vector:
         """(J,) N m for joints (J,) in rad, rad/s and rad/s^2: M(q) a + C(q, v) v + g(q), by recursive Newton-Euler."""
@@ -48,6 +49,13 @@ class Dynamics:
         angles[self._position[self._endless] + 1] = np.sin(position[self._endless])
         speeds[self._velocity], changes[self._velocity] = velocity, acceleration
         return np.asarray(pin.rnea(self._model, self._data, angles, speeds, changes)[self._velocity])
+
+    def torques(self, positions: Vector, velocities: Vector, accelerations: Vector) -> Vector:
+        """`torque` of K moments at once: (K, J) each, and (K, J) N m."""
+        if self._direct:
+            rows = pin.rneaInParallel(1, self._pool, positions.T, velocities.T, accelerations.T)  # by one thread
+            return np.asarray(rows).T
+        return np.array(list(map(self.torque, positions, velocities, accelerations)))
 
 
 def _moved_mass(model: pin.Model, joint: int) -> float:

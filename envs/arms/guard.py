@@ -14,6 +14,7 @@ state was accepted, and kept. So the arm can always stop (the viability argument
 from __future__ import annotations
 
 import math
+import operator
 from collections import Counter
 from dataclasses import dataclass
 from typing import Any
@@ -61,6 +62,8 @@ class Guard:
         self._low = [low + SKIN_M for low in robot.workspace.low]
         self._high = [high - SKIN_M for high in robot.workspace.high]
         self._speed = robot.joint_array("velocity")
+        # one joint's arithmetic in plain floats costs a tenth of a small array's
+        self._lows, self._highs, self._speeds = self._lower.tolist(), self._upper.tolist(), self._speed.tolist()
         self._motion = LimitedMotion(robot)
         self._oldest_s = robot.ros.joint_states.max_age_s
         self._width: float | None = None
@@ -115,18 +118,17 @@ class Guard:
             ArmFault: the first command of an episode asks for a jump, or the arm's joints are unknown.
         """
         asked = self._joint_numbers(command.joint_position, "positions")
-        velocity = command.joint_velocity
-        if velocity is not None:
-            velocity = self._joint_numbers(velocity, "velocities")
-        width = command.gripper_position
-        if not (_finite(asked) and (velocity is None or _finite(velocity)) and (width is None or math.isfinite(width))):
+        velocity, width = None, command.gripper_position
+        if command.joint_velocity is not None:
+            velocity = self._joint_numbers(command.joint_velocity, "velocities")
+        if not all(map(math.isfinite, (*asked, *(velocity or ()), 0.0 if width is None else width))):
             self.counts["not_finite"] += 1
             return self._brake()
         self._forget_if_moved()
         if not self._begun:
-            self._begin(asked)
-        target = np.minimum(np.maximum(asked, self._lower), self._upper)
-        if np.abs(target - asked).max() > CHANGED_RAD:
+            self._begin(np.array(asked))
+        target = [max(low, min(one, high)) for low, one, high in zip(self._lows, asked, self._highs, strict=True)]
+        if _farthest(target, asked) > CHANGED_RAD:
             self.counts["joint_position"] += 1
         self._advance(self._wanted_speed(velocity, asked, target), target)
         return self._send(width)
@@ -150,21 +152,25 @@ class Guard:
             away = np.abs(self._measured(self.inner.observe()) - self._motion.position)
             self._begun = not np.any(away > MOVED_RAD + self._speed * self._robot.period_s)
 
-    def _joint_numbers(self, values: NDArray[Any], what: str) -> Vector:
-        """A copy of a command's numbers (J,), refused by name when there are too few or too many."""
-        array = np.array(values, np.float64)
+    def _joint_numbers(self, values: NDArray[Any], what: str) -> list[float]:
+        """A command's J numbers, refused by name when there are too few or too many."""
+        array = np.asarray(values, np.float64)
         if array.shape != self._lower.shape:
             raise InputError(
                 f"Command for {self._robot.name!r} has {array.shape} joint {what}; expected {self._lower.shape}, "
                 f"in the order {list(self._robot.joint_names)}."
             )
-        return array
+        numbers: list[float] = array.tolist()
+        return numbers
 
-    def _wanted_speed(self, velocity: Vector | None, asked: Vector, target: Vector) -> Vector | None:
+    def _wanted_speed(
+        self, velocity: list[float] | None, asked: list[float], target: list[float]
+    ) -> list[float] | None:
         """The velocity a step asks for, none into a limit; None where the command is a place to come to rest at."""
         if velocity is None:
             return None
-        return np.where(asked == target, np.minimum(np.maximum(velocity, -self._speed), self._speed), 0.0)
+        each = zip(velocity, self._speeds, asked, target, strict=True)
+        return [max(-most, min(speed, most)) if wish == goal else 0.0 for speed, most, wish, goal in each]
 
     def _begin(self, asked: Vector) -> None:
         """Take the arm's measured position as the set point, and refuse a first command far from it."""
@@ -211,10 +217,10 @@ class Guard:
         return self._send(None)
 
     def _send(self, asked_width: float | None) -> Command:
-        position = np.array(self._motion.position)
-        velocity = (position - self._motion.before) / self._robot.period_s
+        now, before, period_s = self._motion.position, self._motion.before, self._robot.period_s
+        velocity = np.array([(here - there) / period_s for here, there in zip(now, before, strict=True)])
         try:
-            sent = self.inner.send(Command(position, self._limit_width(asked_width), velocity))
+            sent = self.inner.send(Command(np.array(now), self._limit_width(asked_width), velocity))
         except ArmFault:
             self._refused = True
             raise
@@ -235,7 +241,7 @@ class Guard:
         self._width = width
         return width
 
-    def _advance(self, velocity: Vector | None, target: Vector) -> None:
+    def _advance(self, velocity: list[float] | None, target: list[float]) -> None:
         """Take the next set point towards what is wanted, or else brake; count which limit was in the way."""
         passed: str | None = "motion"
         for share in (1.0, GENTLE):
@@ -250,7 +256,7 @@ class Guard:
                 break
         if passed is not None:
             self._motion.brake()
-        elif np.abs(target - self._motion.position).max() > CHANGED_RAD:
+        elif _farthest(target, self._motion.position) > CHANGED_RAD:
             passed = "motion" if share == 1.0 else "effort"
         if passed is not None:
             self.counts[passed] += 1
@@ -260,14 +266,14 @@ class Guard:
 
         A tool that is already outside the box (the arm was found there) may move as long as it gets no further out.
         """
-        if not plan.within(self._lower, self._upper):
+        if not plan.within(self._lows, self._highs):
             return "workspace"
         rest = plan.states[-1].position
         path = np.array(
             [self._motion.before, self._motion.position, *(state.position for state in plan.states), rest, rest]
         )
-        allowed = max(self._outside(path[1]), SKIN_M / 2) + 1e-9
-        if any(self._outside(joints) > allowed for joints in path[-3:1:-1]):
+        farthest = max(map(self._outside, path[2:-2]))
+        if farthest > SKIN_M / 2 + 1e-9 and farthest > self._outside(path[1]) + 1e-9:
             return "workspace"
         if self.limits_effort and (np.abs(self._torques(path)) > self._effort).any():
             return "effort"
@@ -277,17 +283,18 @@ class Guard:
         """(K, J) N m at the set points between the first and the last of `path` (K + 2, J), from their differences."""
         velocity = (path[2:] - path[:-2]) * (0.5 * self._robot.rate_hz)
         acceleration = (path[2:] - 2.0 * path[1:-1] + path[:-2]) * self._robot.rate_hz**2
-        return np.array(list(map(self._dynamics.torque, path[1:-1], velocity, acceleration)))
+        return self._dynamics.torques(path[1:-1], velocity, acceleration)
 
     def _outside(self, joints: Vector) -> float:
         """How far the tool is outside the workspace box, m; 0 inside."""
-        x, y, z = self._kinematics.tool_position(joints).tolist()
+        x, y, z = self._kinematics.tool_place(joints)
         (low_x, low_y, low_z), (high_x, high_y, high_z) = self._low, self._high
         return float(max(0.0, low_x - x, x - high_x, low_y - y, y - high_y, low_z - z, z - high_z))
 
 
-def _finite(values: Vector) -> bool:
-    return all(map(math.isfinite, values.tolist()))
+def _farthest(left: list[float], right: list[float]) -> float:
+    """The largest difference of any two numbers at the same place."""
+    return max(map(abs, map(operator.sub, left, right)))
 
 
 @dataclass(frozen=True)

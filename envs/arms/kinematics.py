@@ -61,9 +61,9 @@ class Kinematics:
         asked = np.asarray(joint_position, np.float64).tobytes()
         pose = self._poses.get(asked)
         if pose is None:
-            placement = self._placement(joint_position)
-            pose = Pose(placement.translation.copy(), pin.Quaternion(placement.rotation).coeffs().copy())
-            pose.position.flags.writeable = pose.quaternion.flags.writeable = False
+            numbers = pin.SE3ToXYZQUAT(self._placement(joint_position))
+            numbers.flags.writeable = False
+            pose = Pose(numbers[:3], numbers[3:])
             if len(self._poses) >= KEPT_POSES:
                 del self._poses[next(iter(self._poses))]
             self._poses[asked] = pose
@@ -71,7 +71,12 @@ class Kinematics:
 
     def tool_position(self, joint_position: Vector) -> Vector:
         """Position (3,) of the tool frame in m: `tool_pose` without the rotation."""
-        return np.array(self._placement(joint_position).translation)
+        return np.array(self.tool_place(joint_position))
+
+    def tool_place(self, joint_position: Vector) -> tuple[float, float, float]:
+        """x, y and z of the tool frame in m, as plain floats."""
+        x, y, z = self._placement(joint_position).translation.tolist()
+        return x, y, z
 
     def tool_rows(self, joint_positions: Vector) -> Vector:
         """(K, 12) for joints (K, J): position and the nine numbers of the rotation matrix, row by row."""
@@ -80,10 +85,13 @@ class Kinematics:
 
     def jacobian(self, joint_position: Vector) -> Vector:
         """(6, J) Jacobian of the tool, linear then angular, expressed in axes parallel to the base frame."""
-        full = pin.computeFrameJacobian(
-            self._model, self._data, self._to_model(joint_position), self._frame, pin.LOCAL_WORLD_ALIGNED
+        return self._jacobian(joint_position, pin.LOCAL_WORLD_ALIGNED)
+
+    def _jacobian(self, joint_position: Vector, axes: pin.ReferenceFrame) -> Vector:
+        full: Vector = pin.computeFrameJacobian(
+            self._model, self._data, self._to_model(joint_position), self._frame, axes
         )
-        return np.asarray(full if self._direct else full[:, self._columns], np.float64)
+        return full if self._direct else full[:, self._columns]
 
     def solve(self, pose: Pose, seed: Vector, *, iterations: int = 20, tolerance: float = 1e-5) -> Vector:
         """Joints (J,) that bring the tool to `pose`, or as near as limits allow, starting from `seed`.
@@ -95,20 +103,19 @@ class Kinematics:
         for the Guard to see.
         """
         goal = pin.SE3(pin.Quaternion(pose.quaternion), np.asarray(pose.position, np.float64))
-        target, turned = goal.translation, goal.rotation
         joints = np.array(seed, np.float64)
-        error = self._error(joints, target, turned)
-        square = float(error @ error)
+        error = self._error(joints, goal)
+        square = float(error.dot(error))
         if not math.isfinite(square):
             return np.full_like(joints, np.nan)
         (lower, upper), extra = self._range, 1.0
         for _ in range(iterations):
             if square < tolerance**2 or extra > MOST_EXTRA_DAMPING:
                 break
-            step = self.step(joints, error, extra * (MIN_DAMPING + 0.5 * square))
+            step = self._step(joints, error, extra * (MIN_DAMPING + 0.5 * square), pin.LOCAL)
             candidate = np.minimum(np.maximum(joints + step, lower), upper)
-            error_left = self._error(candidate, target, turned)
-            left = float(error_left @ error_left)
+            error_left = self._error(candidate, goal)
+            left = float(error_left.dot(error_left))
             if left < square:
                 joints, error, square, extra = candidate, error_left, left, max(1.0, extra / 10.0)
             else:
@@ -120,7 +127,13 @@ class Kinematics:
 
         Joints that it would push past the limits they are at do not take part.
         """
-        jacobian, twist = self.jacobian(joints)[: self._rows], twist[: self._rows]
+        return self._step(joints, twist[: self._rows], damping, pin.LOCAL_WORLD_ALIGNED)
+
+    def _step(self, joints: Vector, twist: Vector, damping: float, axes: pin.ReferenceFrame) -> Vector:
+        """`step`, for a twist of as many numbers as joints are solved for, in the tool's axes or the base's."""
+        jacobian = self._jacobian(joints, axes)
+        if self._rows < 6:
+            jacobian = jacobian[: self._rows]
         if all(map(operator.lt, self._lows, numbers := joints.tolist())) and all(
             map(operator.lt, numbers, self._highs)
         ):
@@ -133,16 +146,13 @@ class Kinematics:
                 return step
             jacobian = np.where(blocked, 0.0, jacobian)
 
-    def _error(self, joints: Vector, target: Vector, turned: Vector) -> Vector:
-        """Translation and rotation vector, in base axes, that bring the tool to `target` (3,), `turned` (3, 3).
+    def _error(self, joints: Vector, goal: pin.SE3) -> Vector:
+        """The twist (6,) in the tool's axes that brings it to `goal` in one unit of time: the logarithm in SE(3).
 
-        (6,); (3,) without the rotation for an arm of few joints.
+        (3,), the translation alone, for an arm of few joints.
         """
-        here = self._placement(joints)
-        away = target - here.translation
-        if self._rows == 3:
-            return np.asarray(away)
-        return np.concatenate((away, pin.log3(turned.dot(here.rotation.T))))
+        away = self._placement(joints).actInv(goal)
+        return np.asarray(away.translation if self._rows == 3 else pin.log6(away).vector)
 
     def _placement(self, joint_position: Vector) -> pin.SE3:
         pin.forwardKinematics(self._model, self._data, self._to_model(joint_position))

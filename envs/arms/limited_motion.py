@@ -42,11 +42,11 @@ class MotionPlan(NamedTuple):
     extremes: Sequence[ruckig.Bound]
     """The joints' extremes over all of the stop, also between the states."""
 
-    def within(self, lower: Vector, upper: Vector) -> bool:
-        """Whether the joints stay between their limits (J,), rad."""
+    def within(self, lower: list[float], upper: list[float]) -> bool:
+        """Whether the J joints stay between their limits, rad."""
         return all(
             low - ROUNDING_RAD <= one.min and one.max <= high + ROUNDING_RAD
-            for low, one, high in zip(lower.tolist(), self.extremes, upper.tolist(), strict=True)
+            for low, one, high in zip(lower, self.extremes, upper, strict=True)
         )
 
 
@@ -99,7 +99,7 @@ class LimitedMotion:
         """Go one period along the stop that was kept; stay where it ended."""
         self.before, self.states = self.position, self.states[1:] or self.states
 
-    def follow(self, velocity: Vector | None, target: Vector, share: float) -> MotionPlan | None:
+    def follow(self, velocity: list[float] | None, target: list[float], share: float) -> MotionPlan | None:
         """One period along the fastest change to `velocity`, or the fastest way to rest at `target`, and a stop.
 
         With `share` (1 or `GENTLE`) of the acceleration and jerk that are allowed; the stop may use all of them. None
@@ -110,10 +110,10 @@ class LimitedMotion:
         self._input.max_acceleration, self._input.max_jerk = self._limits[share]
         if velocity is None:
             self._input.control_interface = ruckig.ControlInterface.Position
-            self._input.target_position = target.tolist()
+            self._input.target_position = target
         else:
             self._input.control_interface = ruckig.ControlInterface.Velocity
-        if not self._calculate(self.state, self._still if velocity is None else velocity.tolist()):
+        if not self._calculate(self.state, self._still if velocity is None else velocity):
             return None
         following = MotionState(*self._trajectory.at_time(self._period_s))
         self._input.max_acceleration, self._input.max_jerk = self._limits[1.0]

@@ -45,9 +45,9 @@ def quaternion_to_rotvec(quaternion: NDArray[Any]) -> Vector:
     return quaternion[..., :3] * np.where(sine < 1e-8, 2.0, angle / np.maximum(sine, 1e-12))
 
 
-def turned(quaternion: NDArray[Any], rotvec: NDArray[Any]) -> Vector:
-    """xyzw (4,) of `quaternion` (4,) turned further by `rotvec` (3,), rad in the same axes."""
-    return np.array(_product(_exponential(rotvec.tolist()), quaternion.tolist()))
+def turned(quaternion: NDArray[Any], rotvec: list[float]) -> Vector:
+    """xyzw (4,) of `quaternion` (4,) turned further by `rotvec`, 3 numbers in rad in the same axes."""
+    return np.array(_product(_exponential(rotvec), quaternion.tolist()))
 
 
 def turn_between(old: NDArray[Any], new: NDArray[Any]) -> list[float]:

@@ -6,6 +6,7 @@ the arm.
 
 from __future__ import annotations
 
+import math
 import weakref
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -118,18 +119,20 @@ class SimArm:
         others = dict(self._goals)
         for name, (width, height) in self._cameras.items():
             others[f"image_{name}"] = self.render(name, width, height)
-        return Observation(values | others, stamps | dict.fromkeys(others, self.clock.now_ns()))
+        if others:
+            values, stamps = values | others, stamps | dict.fromkeys(others, self.clock.now_ns())
+        return Observation(values, stamps)
 
     def send(self, command: Command) -> Command:
         """Take a new set point; it acts after this episode's action delay."""
         position = np.array(command.joint_position, np.float64)
-        if position.shape != (len(self._joints),) or not np.all(np.isfinite(position)):
+        if position.shape != (len(self._joints),) or not all(map(math.isfinite, position.tolist())):
             raise InputError(
                 f"Command for {self._robot.name!r} must be {len(self._joints)} finite joint positions in rad, "
                 f"got {position.tolist()}."
             )
         width = command.gripper_position
-        if width is not None and not np.isfinite(width):
+        if width is not None and not math.isfinite(width):
             raise InputError(f"Command for {self._robot.name!r} must have a finite gripper opening in m, got {width}.")
         now_ns = self.clock.now_ns()
         taken, late_ns = Command(position, width), self.sensors.command_lateness_ns(now_ns)

@@ -55,10 +55,11 @@ class SimClock:
 
     def sleep_until(self, stamp_ns: int) -> None:
         """Step the physics until `stamp_ns` (to within a microsecond)."""
-        while (now_ns := self.now_ns()) + 1000 < stamp_ns:
-            self._step_physics(now_ns)
+        step, start_ns, paced = self._step_physics, self._start_ns, self._realtime
+        while (now_ns := start_ns + self._steps * 1_000_000_000 // PHYSICS_HZ) + 1000 < stamp_ns:
+            step(now_ns)
             self._steps += 1
-            if self._realtime:
+            if paced:
                 self._pace()
 
     def _pace(self) -> None:

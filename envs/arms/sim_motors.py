@@ -7,8 +7,11 @@ scene and time.
 
 from __future__ import annotations
 
+import math
+import operator
 from collections import deque
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 import pybullet
@@ -51,6 +54,16 @@ class MotorState:
     """Opening widths, m: now, and where it goes."""
     waiting: tuple[tuple[int, Command], ...]
     """Commands that the action delay holds back, each with the stamp at which it acts."""
+
+
+class Motors(NamedTuple):
+    """Some of a body's motors, as PyBullet takes them."""
+
+    joints: list[int]
+    forces: list[float]
+    """The most that each has: N m, or N where it slides."""
+    gains: list[float]
+    """Of the position, for position control."""
 
 
 class SimMotors:
@@ -110,8 +123,8 @@ class SimMotors:
         """Of each driven finger: its position where the gripper is shut, and how far it moves to open; what
         `RobotDescription.finger_positions` reckons with, as plain floats, because every physics step reads them."""
         self._still_fingers = [0.0] * driven
-        self._moved = joints + fingers[:driven]
-        """What motors move; gains and forces are in this order."""
+        self._driven = joints, fingers[:driven]
+        """What motors move."""
         self._width_step = robot.gripper.speed / PHYSICS_HZ if robot.gripper is not None else 0.0
         self.set_physics(1.0, 1.0, 0.0)
         self.stand(robot.home, self.open_width)
@@ -119,11 +132,12 @@ class SimMotors:
     def set_physics(self, gain_scale: float, strength_scale: float, delay_s: float, gripper_scale: float = 1.0) -> None:
         """This episode's motors: gain, effort limit and gripper force against nominal, and the delay of commands, s."""
         self._gain_scale = gain_scale
-        self._gains = [self._actuation.position_gain * gain_scale] * len(self._joints)
-        self._gains += [FINGER_GAIN] * len(self._still_fingers)
         self._limits = (self._efforts * strength_scale).tolist()
         grip = self._robot.gripper.force if self._robot.gripper is not None else 0.0
-        self._forces = self._limits + [grip * gripper_scale] * len(self._still_fingers)
+        (joints, fingers), position_gain = self._driven, self._actuation.position_gain * gain_scale
+        self._joints_motors = Motors(joints, self._limits, [position_gain] * len(joints))
+        self._finger_motors = Motors(fingers, [grip * gripper_scale] * len(fingers), [FINGER_GAIN] * len(fingers))
+        self._all_motors = Motors(*map(operator.add, self._joints_motors, self._finger_motors))
         self._delay_ns = round(delay_s * 1e9)
 
     def stand(self, position: Vector, width: float) -> None:
@@ -149,16 +163,17 @@ class SimMotors:
         """Set the motors for the physics step that begins at `now_ns`."""
         while self._waiting and self._waiting[0][0] <= now_ns:
             self._begin(now_ns, self._waiting.popleft()[1])
-        fingers = self._finger_goal()
         end_ns = now_ns + STEP_NS
-        moving = end_ns <= self._begun_ns + self._period_ns + 1000
-        goal, velocity = self._set_point(end_ns), self._velocity if moving else self._still
-        if fingers and self._actuation.mode == "position":  # both in one call
-            self._by_position(goal + fingers, velocity + self._still_fingers)
-            return
-        self._follow(goal, velocity)
-        if fingers:
-            self._drive_fingers(fingers)
+        goal = self._set_point(end_ns)
+        velocity = self._velocity if end_ns <= self._begun_ns + self._period_ns + 1000 else self._still
+        stay = self._width == self._width_target == self._width_applied or not self._finger_ways
+        if stay:  # PyBullet keeps what the fingers' motors were told
+            self._follow(goal, velocity)
+        elif self._actuation.mode == "position":  # both in one call
+            self._by_position(goal + self._finger_goal(), velocity + self._still_fingers, self._all_motors)
+        else:
+            self._follow(goal, velocity)
+            self._by_position(self._finger_goal(), self._still_fingers, self._finger_motors)
 
     def state(self) -> MotorState:
         """What `restore` needs to go on exactly as from here."""
@@ -197,17 +212,17 @@ class SimMotors:
         done = min(1.0, (now_ns - self._begun_ns) * 1e-9 * self._rate_hz)
         return [begun_at + done * way for begun_at, way in self._way]
 
-    def _by_position(self, goal: list[float], velocity: list[float]) -> None:
-        """`goal` and `velocity` are of the joints, or of these and the driven fingers."""
-        count = len(goal)
+    def _by_position(self, goal: list[float], velocity: list[float], motors: Motors | None = None) -> None:
+        """`goal` and `velocity` are of `motors`; of the joints' where there are none."""
+        moved, forces, gains = motors or self._joints_motors
         pybullet.setJointMotorControlArray(
             self._body,
-            self._moved[:count],
+            moved,
             pybullet.POSITION_CONTROL,
             targetPositions=goal,
             targetVelocities=velocity,
-            forces=self._forces[:count],
-            positionGains=self._gains[:count],
+            forces=forces,
+            positionGains=gains,
             physicsClientId=self._client,
         )
 
@@ -253,25 +268,12 @@ class SimMotors:
         )
 
     def _finger_goal(self) -> list[float]:
-        """Positions of the driven fingers for the next physics step; none while they stay, as PyBullet keeps them."""
-        if not self._finger_ways or self._width == self._width_target == self._width_applied:
-            return []
-        self._width += max(-self._width_step, min(self._width_step, self._width_target - self._width))
+        """Positions of the driven fingers for the next physics step."""
+        left, step = self._width_target - self._width, self._width_step
+        self._width += left if -step <= left <= step else math.copysign(step, left)
         self._width_applied = self._width
         share = max(0.0, min(1.0, self._width / self.open_width))
         return [closed + share * way for closed, way in self._finger_ways]
-
-    def _drive_fingers(self, goal: list[float]) -> None:
-        count = len(self._joints)
-        pybullet.setJointMotorControlArray(
-            self._body,
-            self._moved[count:],
-            pybullet.POSITION_CONTROL,
-            targetPositions=goal,
-            forces=self._forces[count:],
-            positionGains=self._gains[count:],
-            physicsClientId=self._client,
-        )
 
     def _couple(self, ends: list[tuple[float, float]]) -> None:
         """Gears from the first finger joint to every other: what a URDF writes as `mimic`, which PyBullet ignores."""
