@@ -10,9 +10,15 @@ import itertools
 import sys
 import time
 
+import numpy as np
 from datasets_builders import make_episode, steps_of
 
+from understudy.datasets.camera_streams import CameraFrame
+from understudy.datasets.episode import Stream
 from understudy.datasets.store import Dataset
+
+EVERY = 9
+"""Samples are handed over every so many steps."""
 
 
 def main(path: str, images: bool) -> None:
@@ -25,6 +31,11 @@ def main(path: str, images: bool) -> None:
             say("open", writer.path.stem)
             for k, step in enumerate(steps_of(episode)):
                 writer.add(step)
+                if images and k % EVERY == EVERY - 1:  # and samples at their own rate, ten a step
+                    some = range(k + 1 - EVERY, k + 1)
+                    stamps = np.arange(10 * some[0], 10 * (k + 1))
+                    frames = [CameraFrame(j, j, episode.observations["image_front"][j]) for j in some]
+                    writer.add_samples({"command": Stream(stamps, stamps[:, None] * 0.5, stamps)}, {"front": frames})
                 while writer.written <= k:
                     time.sleep(0.0001)
                 say("step", k + 1)

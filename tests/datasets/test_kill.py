@@ -14,10 +14,14 @@ import numpy as np
 import pytest
 from datasets_builders import make_episode
 
+from understudy.datasets.camera_streams import frames_file, read_frames_of
+from understudy.datasets.episode import Episode
 from understudy.datasets.store import Dataset
 
 TESTS = Path(__file__).parents[1]
 RECORDER = Path(__file__).parent / "endless_recorder.py"
+EVERY = 9
+"""Steps after which the recorder hands samples over."""
 
 
 @dataclass
@@ -70,6 +74,21 @@ def check_after_kill(path: Path, said: Said, before: dict[str, str]) -> None:
     assert len(take) >= said.steps
     assert "recovered" in take.info.note or len(take) == 90
     assert_is_prefix(take)
+    if "image_front" in take.observations:
+        assert_samples(dataset, id, take, said.steps)
+
+
+def assert_samples(dataset: Dataset, id: str, take: Episode, steps: int) -> None:
+    """Samples at their own rate, which are handed over after their step, are whole up to the step before."""
+    before = (steps - 1) // EVERY * EVERY
+    if before == 0:
+        return
+    command, seen = take.streams["command"], list(read_frames_of(frames_file(dataset.path, id), "front"))
+    assert min(len(command.stamps_ns) // 10, len(seen)) >= before
+    assert np.array_equal(command.values[:, 0], 0.5 * np.arange(len(command.values)))
+    assert np.array_equal(command.receives_ns, np.arange(len(command.values)))
+    for frame, pixels in zip(seen, take.observations["image_front"], strict=False):
+        assert np.array_equal(frame.pixels, pixels)
 
 
 def assert_is_prefix(take: object) -> None:
