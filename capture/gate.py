@@ -27,6 +27,8 @@ from understudy.errors import DatasetError, InputError
 Lights = Callable[[], tuple[StreamLight, ...]]
 COMPARED = 50
 """Takes kept in this session that the next is compared with."""
+FEW_STEPS = 20
+"""Shares are told of no fewer steps than this."""
 ROWS = 32
 """Rows of a take that are kept for that."""
 
@@ -156,16 +158,9 @@ class Gate:
         """What has been wrong with the take in hand so far; what was once found stays."""
         for finding in self._sources("during"):
             self._during.setdefault(finding.text.partition(":")[0], finding)
-        steps = max(1, self._session.steps)
-        now = self._counted()
-        if (late := now.late - self._begun.late).total() > self._config.late_share * steps:
-            text = f"{late.total()} of {steps} ticks came late (mostly: {late.most_common(1)[0][0]})"
-            self._during["late"] = Finding("warning", "during", text)
-        hit = now.limits - self._begun.limits
-        slowed, refused = hit["motion"], hit.total() - hit["motion"]
-        if refused > self._config.limit_share * steps or slowed > self._config.motion_share * steps:
-            which = ", ".join(f"{name} {count}" for name, count in hit.most_common())
-            self._during["limits"] = Finding("warning", "during", f"limits were hit in {steps} steps: {which}")
+        now, steps = self._counted(), self._session.steps
+        self._say("late", self._late(now.late - self._begun.late, steps))
+        self._say("limits", self._limits(now.limits - self._begun.limits, steps))
         remarks = getattr(self._session.stage, "remarks", None)
         for text in () if remarks is None else remarks():
             self._during[text.partition(":")[0]] = Finding("warning", "during", text)
@@ -173,6 +168,23 @@ class Gate:
             if (more := lost - self._begun.lost.get(name, 0)) > 0:
                 self._during[f"{name} lost"] = Finding("warning", "during", f"{name} lost {more} samples")
         return tuple(self._during.values())
+
+    def _say(self, what: str, text: str) -> None:
+        """A share of the steps may be large at first, and small in the end."""
+        self._during.pop(what, None)
+        if text:
+            self._during[what] = Finding("warning", "during", text)
+
+    def _late(self, late: Counter[str], steps: int) -> str:
+        if late.total() <= self._config.late_share * max(steps, FEW_STEPS):
+            return ""
+        return f"{late.total()} of {steps} ticks came late (mostly: {late.most_common(1)[0][0]})"
+
+    def _limits(self, hit: Counter[str], steps: int) -> str:
+        slowed, refused, counted = hit["motion"], hit.total() - hit["motion"], max(steps, FEW_STEPS)
+        if refused <= self._config.limit_share * counted and slowed <= self._config.motion_share * counted:
+            return ""
+        return f"limits were hit in {steps} steps: {', '.join(f'{name} {n}' for name, n in hit.most_common())}"
 
     def _counted(self) -> _Counts:
         control = self._session.stage.control

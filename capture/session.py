@@ -129,6 +129,8 @@ class Session:
         """Whether steps are recorded as interventions."""
         self.wanted: Start | None = None
         """Where the episode that was prepared last is meant to start."""
+        self.device_says = ""
+        """What the device would like the operator to know, as of its latest reading; empty for nothing."""
         self._undone: list[str] = []
         self._recorder: EpisodeRecorder | LeftTake | None = None
         self._memory: TakeMemory | None = None
@@ -231,7 +233,8 @@ class Session:
 
     def poll(self) -> tuple[Event, ...]:
         """What the operator pressed, without moving the arm; for every state but `recording`."""
-        return self._device.read(self._aligned()).events
+        self.device_says = (reading := self._device.read(self._aligned())).message
+        return reading.events
 
     def start(self) -> None:
         """Begin to record. Then `recording`."""
@@ -383,6 +386,7 @@ class Session:
         before = self._aligned()
         state = self._simulator_state()
         reading = self._device.read(before)
+        self.device_says = reading.message
         _, reward, _, _, details = self._stage.step_units(reading.action)
         if getattr(self._device, "derived", False):  # moved by hand: what the arm did is all there is
             reading = dataclasses.replace(reading, action=details["measured"])

@@ -3,73 +3,40 @@
 Page, terminal, pedal and ROS 2 only use `ask`, `view`, `wait_view` and `picture`, from any thread. Ticks are paced by
 the arm's clock while a take is recorded; in between, the thread waits for wishes, and a simulated scene stands still.
 
-Owns threads, pacing, the countdown and the operator's second word; what may happen when is `session.py`'s, whether a
-take is any good is `gate.py`'s.
+Owns threads and pacing; what may happen when is `session.py`'s, what a wish does is `session_wishes.py`'s, and whether
+a take is any good is `gate.py`'s.
 """
 
 from __future__ import annotations
 
 import dataclasses
-import math
-import os
 import threading
 from collections import deque
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from understudy.capture.devices.device import Event
-from understudy.capture.gate import Gate, GateConfig, failures
+from understudy.capture.gate import Gate
+from understudy.capture.loop_config import LoopConfig
 from understudy.capture.session import Session
+from understudy.capture.session_look import look
 from understudy.capture.session_pictures import SessionPictures
 from understudy.capture.session_prompt import prompt
-from understudy.capture.session_view import WISHES, Finding, SessionView, StreamLight, Wish
+from understudy.capture.session_view import WISHES, SessionView, StreamLight, Wish
+from understudy.capture.session_wishes import SessionWishes, fresh_seeds
 from understudy.capture.stream_lights import ObservationLights
-from understudy.datasets.index import INDEX
 from understudy.datasets.schema import is_image
-from understudy.datasets.store import Dataset
 from understudy.envs.arms.clock import Clock, MonotonicClock
-from understudy.errors import InputError, RecordingError, StaleObservation, UnderstudyError, unknown_name
+from understudy.errors import RecordingError, StaleObservation, UnderstudyError, unknown_name
+
+__all__ = ["LoopConfig", "SessionLoop", "fresh_seeds"]
 
 LOOKED_AT_S = 1.0
 """A picture that nobody asked for within this time is not drawn."""
-ANYWAY = "anyway"
-"""The word with which `keep` and `start` go through at once, whatever the gate found."""
-
-
-@dataclass(frozen=True)
-class LoopConfig:
-    """How a session is driven."""
-
-    aim: int | None = None
-    """Episodes that the dataset shall hold at the end; None: as many as there come."""
-    countdown_s: float = 0.0
-    """From the wish to start until recording begins, s."""
-    auto_prepare: bool = True
-    """Prepare the next take as soon as one was kept or dropped."""
-    resume_takes: bool = False
-    """Begin with the takes that were left in `recording/`, one after the other, in review."""
-    attend_s: float | None = None
-    """While recording, the arm holds when no front has asked anything for this long, s; None: nobody needs to."""
-    picture_hz: float = 10.0
-    """Pictures of a camera are renewed at most this often."""
-    view_hz: float = 20.0
-    """The view is renewed at most this often while nothing but numbers change."""
-    gate: GateConfig = dataclasses.field(default_factory=GateConfig)
-
-    def __post_init__(self) -> None:
-        if self.aim is not None and self.aim < 1:
-            raise InputError(f"A session's aim must be at least one episode, got {self.aim}.")
-        if not (math.isfinite(self.countdown_s) and self.countdown_s >= 0.0):
-            raise InputError(f"The countdown must be a number of seconds, at least 0, got {self.countdown_s}.")
-        if self.attend_s is not None and not (math.isfinite(self.attend_s) and self.attend_s > 0.0):
-            raise InputError(f"The time to attend must be a positive number of seconds or None, got {self.attend_s}.")
-        for name in ("picture_hz", "view_hz"):
-            if not (math.isfinite(getattr(self, name)) and getattr(self, name) > 0.0):
-                raise InputError(f"A session's {name} must be a positive number of Hz, got {getattr(self, name)}.")
+NEVER_NS = -(10**18)
 
 
 class _Request:
@@ -100,47 +67,41 @@ class SessionLoop:
         config: countdown, aim, gate.
         seeds: of the episodes to come; None: the next that nobody has claimed.
         clock: measures countdowns and silences, a person's time; None is the machine's. The arm has its own.
-
-        Raises:
-            InputError: as `Session.prepare`, where a robot has no such observation.
         """
         self.session = session
         self.config = config or LoopConfig()
-        self.failure: UnderstudyError | None = None
-        """What went wrong last, for a script; None once something has gone right since."""
-        self._seeds = seeds or fresh_seeds(session.dataset, 0)
         self._clock = clock or MonotonicClock()
         self._changed = threading.Condition()
         self._requests: deque[_Request] = deque()
         self._owner = threading.get_ident()
         self._thread: threading.Thread | None = None
         self._closing = self._closed = False
-        self._stage: Any = session.stage
+        stage: Any = session.stage
         control = session.stage.control
-        self._simulated = session.simulated
-        self._hardware = hasattr(self._stage, "lights")
-        expected_hz = None if self._hardware else control.robot.rate_hz
-        self._lights = ObservationLights(control.assembler.keys, control.assembler.max_age_s, expected_hz)
-        self._gate = Gate(session, self.lights, self.config.gate)
-        observed = tuple(key.removeprefix("image_") for key in control.assembler.keys if is_image(key))
-        self._pictures = SessionPictures(
-            control.robot, session.stage.task, observed, simulated=self._simulated, hardware=self._hardware
+        self._told_lights: Callable[[], tuple[StreamLight, ...]] | None = getattr(stage, "lights", None)
+        self._simulated, self._hardware = session.simulated, self._told_lights is not None
+        keys = control.assembler.keys
+        self._lights = ObservationLights(
+            keys, control.assembler.max_age_s, None if self._hardware else control.robot.rate_hz
         )
+        self._gate = Gate(session, self.lights, self.config.gate)
+        self._pictures = SessionPictures(
+            control.robot,
+            session.stage.task,
+            tuple(key.removeprefix("image_") for key in keys if is_image(key)),
+            simulated=self._simulated,
+            hardware=self._hardware,
+        )
+        self._wishes = SessionWishes(session, self._gate, self.config, seeds, self._clock)
+        self._wishes.on_saving, self._wishes.on_prepared = self._show_saving, self._prepared
         self._shown: dict[str, NDArray[np.uint8]] = {}
         self._looked_ns: dict[str, int] = {}
-        self._drawn_ns = -(10**18)
-        self._left = deque(session.dataset.takes()) if self.config.resume_takes else deque()
-        self._countdown_ns: int | None = None
-        self._findings: tuple[Finding, ...] = ()
-        self._insisting: Wish | None = None
-        """What was refused for a failure, and goes through when it is asked for once more."""
-        self._message = self._error = ""
-        self._quit = self._was_recording = self._device_lost = False
-        self._idle_by_fault = False
-        self._counted: tuple[int, int] = (-1, 0)
+        self._left = deque(session.dataset.takes() if self.config.resume_takes else ())
+        self._quit = self._device_lost = self._waiting_for_word = False
+        self._device_says = ""
+        self._drawn_ns = self._published_ns = NEVER_NS
         self._attended_ns = self._clock.now_ns()
-        self._published_ns = -(10**18)
-        self._view = self._look(0)
+        self._view = self._look()
 
     # what anybody may ask, from any thread
 
@@ -163,7 +124,7 @@ class SessionLoop:
         self._attended_ns = self._clock.now_ns()
         if threading.get_ident() == self._owner and not self._closed:
             try:
-                return self._do(wish, text)
+                return self._wish(wish, text)
             finally:
                 self._publish()
         request = _Request(wish, text)
@@ -206,8 +167,12 @@ class SessionLoop:
 
     def lights(self) -> tuple[StreamLight, ...]:
         """How every source of the session is doing; for the loop's own thread."""
-        told: tuple[StreamLight, ...] = self._stage.lights() if self._hardware else self._lights.lights()
-        return told
+        return self._lights.lights() if self._told_lights is None else self._told_lights()
+
+    @property
+    def failure(self) -> UnderstudyError | None:
+        """What went wrong last, for a script; None once something has gone right since."""
+        return self._wishes.failure
 
     # the thread
 
@@ -233,7 +198,7 @@ class SessionLoop:
                 if self.session.state != "recording":
                     self._rest()
         except BaseException as error:
-            self._error = f"The session has broken off: {error!r}. The take in hand, if any, stays recoverable."
+            self._wishes.error = f"The session has broken off: {error!r}. The take in hand, if any, stays recoverable."
             raise
         finally:
             self._end()
@@ -271,7 +236,7 @@ class SessionLoop:
         with self._changed:
             if self._closed:
                 return
-            self._closed = True
+            self._closed = self._wishes.closed = True
             waiting = list(self._requests)
             self._requests.clear()
             self._changed.notify_all()
@@ -292,197 +257,54 @@ class SessionLoop:
 
     def _answer(self, request: _Request) -> None:
         try:
-            request.answer = self._do(request.wish, request.text)
+            request.answer = self._wish(request.wish, request.text)
         except UnderstudyError as error:
             request.error = error
+        except BaseException as error:
+            request.error = RecordingError(f"The session broke off over {request.wish!r}: {error!r}.")
+            raise
         finally:
             self._publish()  # before the answer: who asked looks at the view next
             request.answered.set()
 
-    # wishes
+    # turns
 
-    def _do(self, wish: Wish, text: str = "") -> str:
-        """Do what is asked for, and say what happened."""
-        if wish not in self.possible():
-            counting = " and counts down" if self._countdown_ns is not None else ""
-            raise InputError(
-                f"Cannot {wish} while the session is {self.session.state}{counting}; possible now: "
-                f"{', '.join(self.possible()) or 'nothing'}."
-            )
-        if wish != self._insisting:
-            self._insisting = None
-        try:
-            self._message = getattr(self, f"_do_{wish}")(text)
-        except UnderstudyError as error:
-            self._fault(error)
-            raise
-        self._error, self.failure = "", None
-        return self._message
+    def _wish(self, wish: Wish, text: str = "") -> str:
+        """Do what somebody asks for."""
+        self._waiting_for_word = False
+        if wish == "start":
+            self._see()
+        return self._wishes.do(wish, text)
 
-    def possible(self) -> tuple[Wish, ...]:
-        """What may be asked now."""
-        if self._closed:
-            return ()
-        if self._countdown_ns is not None:
-            return ("drop", "hold")
-        return self.session.wishes
-
-    def _do_prepare(self, text: str) -> str:
-        if text:
-            self.session.resume(text)
-            return self._resumed(text)
-        seed = next(self._seeds)
-        reseed = getattr(self.session.device, "reseed", None)
-        if reseed is not None:
-            reseed(np.random.default_rng([seed, 1]))  # another imagined person for every episode
-        aligned = self.session.prepare(seed=seed)
-        self._idle_by_fault = False
+    def _prepared(self) -> None:
+        """An episode begins anew: what was seen before says nothing of it."""
         self._lights.begin()
-        self._lights.note(aligned)
+        self._note_seen()
         if self.session.wanted is not None:
             self._pictures.want(self.session.wanted)
-        self._findings = self._gate.before()
-        return "The next take is prepared."
-
-    def _do_start(self, text: str) -> str:
-        self._see()
-        self._findings = self._gate.before()
-        if refused := self._refused("start", "Not started", "start", text):
-            return refused
-        if self.config.countdown_s > 0:
-            self._countdown_ns = self._clock.now_ns() + round(self.config.countdown_s * 1e9)
-            return f"Recording begins in {self.config.countdown_s:g} s."
-        return self._begin()
-
-    def _begin(self) -> str:
-        self._countdown_ns = None
-        self.session.start()
-        pressed = getattr(self.session.device, "start_pressed", None)
-        if pressed is not None:
-            pressed()
-        self._gate.begin()
-        self._findings = ()
-        return "Recording."
-
-    def _do_stop(self, text: str) -> str:
-        self.session.stop()
-        return self._ended("stopped by the operator")
-
-    def _do_hold(self, text: str) -> str:
-        recording = self.session.state == "recording"
-        self._countdown_ns = None
-        self.session.hold()
-        return self._ended("the arm holds") if recording else "The arm holds."
-
-    def _do_keep(self, text: str) -> str:
-        failing = self._why_failing()
-        if refused := self._refused("keep", "Not kept yet", "keep", text):
-            return refused
-        if failing:
-            self.session.note(f"kept in spite of: {failing}")
-        self._publish(state="saving")
-        id = self.session.keep()
-        self._gate.kept(id)
-        self._findings = ()
-        return f"Kept {id}; the dataset holds {self._episodes()}."
-
-    def _do_drop(self, text: str) -> str:
-        if self._countdown_ns is not None:
-            self._countdown_ns = None
-            return "The countdown is cancelled."
-        had_steps = self.session.steps > 0
-        self.session.drop()
-        self._findings = ()
-        return "The take was dropped; it is in the trash." if had_steps else "Nothing was recorded."
-
-    def _do_undo(self, text: str) -> str:
-        return f"Took back {self.session.undo()}; redo brings it back."
-
-    def _do_redo(self, text: str) -> str:
-        return f"Brought back {self.session.redo()}."
-
-    def _do_success(self, text: str) -> str:
-        return self._marked(True)
-
-    def _do_failure(self, text: str) -> str:
-        return self._marked(False)
-
-    def _do_unmark(self, text: str) -> str:
-        self.session.mark(None)
-        return "The mark is taken back; the task judges."
-
-    def _do_note(self, text: str) -> str:
-        if not text.strip():
-            raise InputError("A note needs words: ask for 'note' with a text.")
-        self.session.note(text.strip())
-        return f"Noted: {text.strip()}"
-
-    def _do_intervene(self, text: str) -> str:
-        self.session.intervene()
-        return "You have taken over; steps are marked as interventions."
-
-    def _do_release(self, text: str) -> str:
-        self.session.release()
-        return "Handed back; steps are no longer marked."
-
-    def _marked(self, success: bool) -> str:
-        """A verdict; one that is given while a take is recorded also ends it, as it does from any device."""
-        self.session.mark(success)
-        word = "success" if success else "failure"
-        if self.session.state == "recording":
-            self.session.stop()
-            return self._ended(f"marked as {word}")
-        return f"Marked as {word}."
-
-    def _refused(self, wish: Wish, what: str, again: str, text: str) -> str:
-        """Why a failing take is not started or kept at once; empty when it is, or when the operator insists."""
-        failing = self._why_failing()
-        insisted = self._insisting == wish or text.strip().lower() == ANYWAY
-        self._insisting = None
-        if not failing or insisted:
-            return ""
-        self._insisting = wish
-        return f"{what}: {failing}. Ask for {again} once more to do it anyway."
-
-    def _why_failing(self) -> str:
-        return "; ".join(failures(self._findings))
-
-    def _ended(self, why: str) -> str:
-        """A take has come to its end: judge it."""
-        self._findings = self._gate.after()
-        steps = self.session.steps
-        failing = f" It fails: {self._why_failing()}." if self._why_failing() else ""
-        return f"Take ended ({why}) after {steps} steps.{failing}"
-
-    def _resumed(self, id: str) -> str:
-        self._findings = self._gate.after()
-        return f"Take {id} was left by an interruption, with {self.session.steps} steps: keep it or drop it."
-
-    # turns
 
     def _tick(self) -> None:
         if self._unattended():
             self.session.note("nobody attended")
-            self._message = self._do_hold("")
-            self._publish()
+            self._of_itself(lambda: self._wishes.do("hold"))
             return
         try:
             tick = self.session.tick()
         except UnderstudyError as error:
-            self._fault(error)
-            if self.session.state == "review":
-                self._message = self._ended("fault")
-            self._publish()
+            fault = error
+            self._of_itself(lambda: self._broken(fault))
             return
-        if self.session.stage.aligned is not None:
-            self._lights.note(self.session.stage.aligned)
-        self._device_lost = _is_lost(self.session.device, tick.reading.events)
+        self._note_seen()
+        self._hear(tick.reading.events)
         if tick.stopped:
-            self._message = self._ended(tick.stopped)
-            self._publish()
-        for event in tick.reading.events:
-            if event not in ("start", "stop", "success", "failure", "lost"):
-                self._heard(event)
+            self._of_itself(lambda: self._wishes.guarded(lambda: self._wishes.ended(tick.stopped)))
+        self._press(tick.reading.events)
+
+    def _broken(self, fault: UnderstudyError) -> str:
+        """A take that the arm or the disk ended is judged like any other; then the fault is told."""
+        if self.session.state == "review":
+            self._wishes.message = self._wishes.ended("fault")
+        raise fault
 
     def _unattended(self) -> bool:
         attend_s = self.config.attend_s
@@ -494,46 +316,57 @@ class SessionLoop:
         self._see()
         if self.session.stage.aligned is not None:
             events = self.session.poll()
-            self._device_lost = _is_lost(self.session.device, events, self._device_lost)
-            for event in events:
-                self._heard(event)
-        if self._countdown_ns is not None and self._clock.now_ns() >= self._countdown_ns:
-            self._guarded(self._begin)
+            self._hear(events)
+            self._press(events)
+        if self._wishes.countdown_ns is not None:
+            self._of_itself(self._wishes.count_down)
         if self.session.state == "idle" and self._wants_more():
-            left = self._left.popleft() if self._left else ""
-            self._guarded(lambda: self._do_prepare(left))
+            self._of_itself(self._next)
+
+    def _next(self) -> None:
+        """Take up the next take that was left, or prepare a new one; what was said last stays said."""
+        said = self._wishes.message
+        if self._left:
+            self._wish("prepare", self._left.popleft())
+        else:
+            self._wish("prepare")
+            self._wishes.message = said or self._wishes.message
 
     def _wants_more(self) -> bool:
-        if self._quit or self._closing or self._idle_by_fault:
+        if self._quit or self._closing or self._waiting_for_word:
             return False
-        return bool(self._left) or (self.config.auto_prepare and not self._aim_reached())
+        return bool(self._left) or (self.config.auto_prepare and not self._wishes.aim_reached)
 
-    def _aim_reached(self) -> bool:
-        return self.config.aim is not None and self._episodes() >= self.config.aim
-
-    def _guarded(self, act: Callable[[], str]) -> None:
-        """Do what nobody asked for just now; what goes wrong is told in the view."""
+    def _of_itself(self, act: Callable[[], object]) -> None:
+        """Do what nobody asked for just now; what goes wrong is told in the view, and not tried again by itself."""
         try:
-            self._message = act()
+            act()
         except UnderstudyError as error:
-            self._fault(error)
+            self._wishes.error, self._wishes.failure = str(error), error
+            self._waiting_for_word = not self._left
         self._publish()
 
-    def _heard(self, event: Event) -> None:
-        """Something was pressed on the device; what cannot be now is said, and nothing more."""
-        if event == "quit":
-            self._quit = True
-            self._message = "The operator has quit."
-        elif event in WISHES and event in self.possible():
-            self._guarded(lambda: self._do(event))
-        elif event in WISHES:
-            self._message = f"Cannot {event} now; possible: {', '.join(self.possible()) or 'nothing'}."
-        self._publish()
+    def _hear(self, events: tuple[Event, ...]) -> None:
+        """How the device is, as it says itself or in its events."""
+        told: bool | None = getattr(self.session.device, "lost", None)
+        if told is None:
+            told = "lost" in events or (self._device_lost and "back" not in events)
+        self._device_lost, self._device_says = bool(told), self.session.device_says
 
-    def _fault(self, error: UnderstudyError) -> None:
-        """Something failed: said in the view; nothing is prepared by itself until somebody asks."""
-        self._error, self.failure = str(error), error
-        self._idle_by_fault = self.session.state == "idle" and not isinstance(error, InputError)
+    def _press(self, events: tuple[Event, ...]) -> None:
+        """What was pressed on the device; what cannot be now is said, and nothing more."""
+        for event in events:
+            if event in ("lost", "back"):
+                continue
+            if event == "quit":
+                self._quit, self._wishes.message = True, "The operator has quit."
+            elif event in self._wishes.possible():
+                wish: Wish = event  # type: ignore[assignment]
+                self._of_itself(lambda wish=wish: self._wish(wish))  # type: ignore[misc]
+            elif event not in ("stop", "success", "failure"):  # these the tick has taken in, when they counted
+                allowed = ", ".join(self._wishes.possible()) or "nothing"
+                self._wishes.message = f"Cannot {event} now; possible: {allowed}."
+            self._publish()
 
     def _brake(self) -> None:
         """A Guard brakes within its limits, a period at a time; physics must go on for that long."""
@@ -544,7 +377,7 @@ class SessionLoop:
             arm.hold()
             arm.clock.sleep_until(arm.clock.now_ns() + round(self.session.stage.control.robot.period_s * 1e9))
         except UnderstudyError as error:
-            self._error = str(error)
+            self._wishes.error = str(error)
 
     def _see(self) -> None:
         """Look at an arm that may move while nobody drives it; a simulated one stands still."""
@@ -553,9 +386,13 @@ class SessionLoop:
         control = self.session.stage.control
         try:
             self.session.stage.aligned = control.observe(control.arm.clock.now_ns())
-            self._lights.note(self.session.stage.aligned)
         except StaleObservation as error:
-            self._error = str(error)
+            self._wishes.error = str(error)
+        self._note_seen()
+
+    def _note_seen(self) -> None:
+        if self.session.stage.aligned is not None:
+            self._lights.note(self.session.stage.aligned)
 
     def _draw(self) -> None:
         now_ns = self._clock.now_ns()
@@ -568,101 +405,36 @@ class SessionLoop:
 
     # the view
 
-    def _publish(self, **changes: Any) -> None:
+    def _publish(self) -> None:
         """Renew the view if anything has changed."""
         self._published_ns = self._clock.now_ns()
         if self.session.state == "recording":
-            self._findings = self._gate.during()
-        view = dataclasses.replace(self._look(self._view.revision), **changes)
-        if changes.get("state") == "saving":
-            view = dataclasses.replace(view, possible=(), prompt="The take is being saved.")
+            self._wishes.findings = self._gate.during()
+        self._put(self._look())
+
+    def _show_saving(self) -> None:
+        saving = prompt("saving")
+        self._put(dataclasses.replace(self._look(), state="saving", possible=(), prompt=saving))
+
+    def _put(self, view: SessionView) -> None:
         if view == self._view:
             return
         with self._changed:
             self._view = dataclasses.replace(view, revision=self._view.revision + 1)
             self._changed.notify_all()
 
-    def _episodes(self) -> int:
-        """How many episodes the dataset holds; anybody may change that, and counting them is slow."""
-        stamp = os.stat(self.session.dataset.path / INDEX).st_mtime_ns
-        if stamp != self._counted[0]:
-            self._counted = (stamp, len(self.session.dataset))
-        return self._counted[1]
-
-    def _look(self, revision: int) -> SessionView:
-        session, control = self.session, self.session.stage.control
-        robot, info = control.robot, session.take_info
-        seen = {} if session.stage.aligned is None else session.stage.aligned.values
-        left_ns = 0 if self._countdown_ns is None else max(0, self._countdown_ns - self._clock.now_ns())
-        finished = self._quit or (session.state == "idle" and self._aim_reached())
-        return SessionView(
-            revision=revision,
-            state=session.state,
-            possible=self.possible(),
-            task=session.stage.task.name,
-            robot=robot.name,
-            device=session.device.name,
-            operator=session.config.operator,
-            device_lost=self._device_lost,
-            holding=session.state != "recording",
-            dataset=str(session.dataset.path),
-            episodes=self._episodes(),
-            aim=self.config.aim,
-            kept=tuple(session.kept),
-            steps=session.steps,
-            elapsed_s=session.steps * robot.period_s,
-            max_s=session.config.max_s,
-            countdown_s=math.ceil(left_ns / 1e8) / 10,
-            success=session.success,
-            marked=session.marked,
-            intervening=session.intervening,
-            note="" if info is None else info.note,
-            prompt=self._prompt(left_ns, finished),
-            message=self._message,
+    def _look(self) -> SessionView:
+        before: SessionView | None = getattr(self, "_view", None)
+        return look(
+            self.session,
+            self._wishes,
+            self.config,
+            now_ns=self._clock.now_ns(),
+            revision=0 if before is None else before.revision,
             lights=self.lights(),
-            findings=self._findings,
             cameras=self._pictures.cameras,
-            joint_position=_numbers(seen.get("joint_position")),
-            joint_names=robot.joint_names,
-            joint_lower=_numbers(robot.joint_array("lower")),
-            joint_upper=_numbers(robot.joint_array("upper")),
-            gripper_m=next(iter(_numbers(seen.get("gripper_position"))), None),
-            gripper_max_m=None if robot.gripper is None else robot.gripper.width,
-            tool_position=_numbers(seen.get("tool_position"))[:3] or None,  # type: ignore[arg-type]
-            finished=finished,
-            error=self._error,
-        )
-
-    def _prompt(self, left_ns: int, finished: bool) -> str:
-        return prompt(
-            self.session.state,
-            countdown_s=left_ns * 1e-9,
-            hardware=self._hardware,
-            wanted=self.session.wanted,
-            success=self.session.success,
-            failing=bool(self._why_failing()),
             device_lost=self._device_lost,
-            finished=finished,
-            steps=self.session.steps,
+            device_says=self._device_says,
+            hardware=self._hardware,
+            has_quit=self._quit,
         )
-
-
-def fresh_seeds(dataset: Dataset, first: int) -> Iterator[int]:
-    """Seeds that no episode of the dataset used and no other recorder has claimed, from `first` on."""
-    used = {dataset.summary(id).info.seed for id in dataset.select(unreadable={})}
-    seed = max([first, *(known + 1 for known in used if known is not None and known >= first)])
-    while True:
-        seed = dataset.claim_seed(seed)
-        yield seed
-        seed += 1
-
-
-def _is_lost(device: object, events: tuple[Event, ...], before: bool = False) -> bool:
-    """Whether the device is gone: as it says itself, or since it said so in an event."""
-    told: bool | None = getattr(device, "lost", None)
-    return "lost" in events or before if told is None else bool(told)
-
-
-def _numbers(values: Any) -> tuple[float, ...]:
-    """An array as plain numbers, rounded as people read them; empty for None."""
-    return () if values is None else tuple(round(float(value), 5) for value in np.ravel(values))

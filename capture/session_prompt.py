@@ -12,23 +12,33 @@ from understudy.envs.arms.rotations import quaternion_to_matrix
 
 
 def prompt(
-    state: State, *, countdown_s: float, hardware: bool, wanted: Start | None, success: bool | None, failing: bool,
-    device_lost: bool, finished: bool, steps: int,
-) -> str:  # fmt: skip
+    state: State,
+    *,
+    countdown_s: float = 0.0,
+    placing: Start | None = None,
+    success: bool | None = None,
+    failing: bool = False,
+    device_lost: bool = False,
+    device_says: str = "",
+    finished: bool = False,
+    steps: int = 0,
+) -> str:
     """What to do next.
 
     Args:
         state: of the session.
         countdown_s: until recording begins, s; 0 while nothing counts down.
-        hardware: a person puts arm and scene to the start.
-        wanted: where the prepared episode is meant to start.
+        placing: where a person is to put arm and scene; None where nobody needs to.
         success: the verdict so far.
         failing: the gate found a failure, so that starting or keeping must be asked for twice.
         device_lost: the device is gone.
+        device_says: what the device would like the operator to know; empty for nothing.
         finished: nothing more is wanted.
         steps: of the take in hand.
     """
-    if device_lost and state in ("idle", "ready", "recording"):
+    if state in ("ready", "recording") and device_says:
+        return device_says
+    if device_lost and state in ("ready", "recording"):
         return "The device is gone and the arm holds; bring it back."
     if state == "recording":
         return "Demonstrate the task; stop when it is done."
@@ -37,7 +47,7 @@ def prompt(
     if state == "review":
         return _review(success, failing, steps)
     if state == "ready":
-        return _ready(countdown_s, hardware, wanted, failing)
+        return _ready(countdown_s, placing, failing)
     return "All episodes are recorded." if finished else "Prepare the next take."
 
 
@@ -46,14 +56,15 @@ def _review(success: bool | None, failing: bool, steps: int) -> str:
         return "The take has no steps; drop it."
     if failing:
         return "This take fails the check; drop it, or keep it twice to keep it anyway."
-    verdict = {True: "a success", False: "no success", None: "not judged"}[success]
-    return f"The take is {verdict}; keep it or drop it."
+    if success is None:
+        return "Nobody has judged the take; keep it or drop it."
+    return f"The take is {'a success' if success else 'no success'}; keep it or drop it."
 
 
-def _ready(countdown_s: float, hardware: bool, wanted: Start | None, failing: bool) -> str:
+def _ready(countdown_s: float, placing: Start | None, failing: bool) -> str:
     if countdown_s > 0:
         return f"Recording begins in {math.ceil(countdown_s)} s; drop cancels."
-    if hardware and wanted is not None and (places := placed(wanted)):
+    if placing is not None and (places := placed(placing)):
         return f"Put {places}; then start."
     if failing:
         return "Something is not as it should be; mend it, or start twice to record anyway."
