@@ -143,6 +143,23 @@ def _joy(asked: _Asked) -> Device:
     return JoyDevice(asked.spec, asked.period_s, source, options.shaping(), options.layout)
 
 
+def _leader(asked: _Asked) -> Device:
+    from understudy.capture.devices.leader import LeaderDevice
+    from understudy.capture.devices.leader_calibration import LeaderCalibration, read_calibration
+    from understudy.capture.ros_leader import TOPIC, RosLeader
+
+    options, robot = asked.options, asked.robot
+    given = None if options.calibration is None else read_calibration(options.calibration, robot)
+    source = RosLeader(options.topic or TOPIC)
+    try:
+        calibration = given or LeaderCalibration.same_joints(robot)
+        source.require(calibration)
+        return LeaderDevice(asked.spec, robot, asked.period_s, source, calibration)
+    except BaseException:
+        source.close()
+        raise
+
+
 def _hand(asked: _Asked) -> Device:
     from understudy.capture.devices.hand import HandDevice
 
@@ -163,6 +180,7 @@ _MAKERS: Mapping[str, Callable[[_Asked], Device]] = {
     "gamepad": _gamepad,
     "spacemouse": _spacemouse,
     "joy": _joy,
+    "leader": _leader,
     "hand": _hand,
     "replay": _replay,
     "browser": _browser,
