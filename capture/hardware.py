@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -35,8 +35,6 @@ if TYPE_CHECKING:
 
 Vector = NDArray[np.float64]
 
-START_RAD = 0.05
-"""A joint further than this from where an episode starts is worth a word."""
 LISTENER_S = 5.0
 """A controller has this long to be found on the graph."""
 
@@ -185,18 +183,6 @@ class ArmStage:
         """Sentences on what is odd about the streams and has happened since the last call, or is so now."""
         return [] if self._watched is None else [*self._watched.remarks(), *too_fast(self.lights())]
 
-    def away_from(self, start: Start) -> str:
-        """Which joint is furthest from a start, as a sentence; empty where all are near it."""
-        seen = self.control.arm.observe()
-        if "joint_position" not in seen:
-            return "The arm has not reported its joints."
-        off = np.asarray(seen["joint_position"], np.float64) - start.joint_position
-        worst = int(np.argmax(np.abs(off)))
-        if abs(off[worst]) <= START_RAD:
-            return ""
-        name = self.control.robot.joint_names[worst]
-        return f"Joint {name!r} is {abs(off[worst]):.2f} rad from the start; bring the arm there."
-
     def close(self) -> None:
         """Leave the arm; it keeps where it was told to be."""
         self.control.arm.close()
@@ -236,8 +222,6 @@ class ArmTopics:
 
     def __init__(self, arm: RosArm) -> None:
         self._arm = arm
-        self._told: Mapping[str, int] = {}
-        self._max_ages: dict[str, float] = {}
 
     def why_missing(self, key: str) -> str:
         """See `Watched`."""
@@ -258,14 +242,14 @@ class ArmTopics:
 
 def _require_driver(arm: RosArm, sleep: Callable[[float], None] = time.sleep) -> None:
     """Refuse an arm that somebody else commands, or whose commands nobody would hear."""
-    rivals = arm.rivals
-    if rivals:
-        raise ArmFault(
-            f"Another node commands the arm: {', '.join(rivals)}. Stop it, or record what it does with --watch."
-        )
     robot, end_s = arm.describe(), time.monotonic() + LISTENER_S
-    while not arm.listened_to:
-        if time.monotonic() >= end_s:
+    while (rivals := arm.rivals) or not arm.listened_to:
+        over = time.monotonic() >= end_s
+        if rivals and (over or not any("not known yet" in rival for rival in rivals)):
+            raise ArmFault(
+                f"Another node commands the arm: {', '.join(rivals)}. Stop it, or record what it does with --watch."
+            )
+        if over:
             raise ArmFault(
                 f"Nobody listens on {robot.ros.command_topic}, so the arm cannot be commanded: start and activate its "
                 f"controller (command type {robot.ros.command!r}), or correct `ros.command_topic` in the robot's file."

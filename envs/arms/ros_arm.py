@@ -235,7 +235,7 @@ class RosArm:
         own, others = self._graph.node.get_fully_qualified_name(), []
         for topic, publisher in topics.items():
             found = self._graph.node.get_publishers_info_by_topic(topic)
-            names = sorted(f"{info.node_namespace.rstrip('/')}/{info.node_name}" for info in found)
+            names = sorted(_name_of(info) for info in found)
             if publisher is not None and own in names:
                 names.remove(own)
             others += [f"{name} publishes {topic}" for name in names]
@@ -405,6 +405,16 @@ class RosArm:
         answer = future.result()
         if not answer.success:
             raise ArmFault(f"The reset service {name} says no: {answer.message or 'it gives no reason'}.")
+
+
+UNNAMED = "a node whose name is not known yet"
+
+
+def _name_of(publisher: Any) -> str:
+    """The full name of a publisher's node; discovery finds publishers before it knows whose they are."""
+    if publisher.node_name.startswith("_NODE_NAME_UNKNOWN"):
+        return UNNAMED
+    return f"{publisher.node_namespace.rstrip('/')}/{publisher.node_name}"
 
 
 def step_trajectory(robot: RobotDescription, position: Vector, velocity: Vector | None) -> JointTrajectory:

@@ -1,0 +1,136 @@
+"""Driving over real DDS: a session on `understudy sim-arm` as on hardware, and what is said where it cannot be."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+pytest.importorskip("rclpy")
+pytest.importorskip("pybullet")
+
+from envs_ros_support import PlainNode, SimArmProcess, joint_state, own_domain
+from rclpy.qos import qos_profile_sensor_data
+from sensor_msgs.msg import JointState
+from trajectory_msgs.msg import JointTrajectory
+
+from understudy.capture.devices.scripted import ScriptedDevice
+from understudy.capture.hardware import HardwareConfig, make_stage
+from understudy.capture.session import Session, SessionConfig
+from understudy.datasets.camera_streams import frames_file, kept_frames
+from understudy.datasets.store import Dataset
+from understudy.envs.arms.robot import load_robot
+from understudy.envs.tasks.free import task_on
+from understudy.envs.tasks.task import make_task
+from understudy.errors import ArmFault, InputError
+
+pytestmark = pytest.mark.ros
+
+PANDA = load_robot("panda")
+LIFT = make_task("lift")
+SIM_ARM = HardwareConfig(reset_service="/sim_arm/reset", cameras=(), ready_s=20)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def domain():
+    with own_domain() as domain:
+        yield domain
+
+
+@pytest.fixture(scope="module")
+def sim_arm(domain: int):
+    process = SimArmProcess("--task", "lift", "--seed", "3")
+    yield process
+    process.close()
+
+
+def test_a_session_on_the_graph_is_recorded_as_in_simulation(sim_arm: SimArmProcess, tmp_path: Path):
+    stage = make_stage(PANDA, LIFT, SIM_ARM)
+    try:
+        dataset = Dataset.create(tmp_path / "demos", robot="panda", task="lift")
+        device = ScriptedDevice("lift", PANDA, stage.control.actions.spec, np.random.default_rng(0))
+        session = Session(stage, device, dataset, SessionConfig(max_s=12))
+        session.prepare(seed=0)
+        session.start()
+        while session.state == "recording":
+            session.tick()
+        assert session.success, session.take_info
+        time.sleep(1.0)  # a person looks at it
+        episode = dataset.read(session.keep())
+        assert {light.state for light in stage.lights()} == {"alive"}
+    finally:
+        stage.close()
+    joints = episode.streams["joint_position"]
+    seconds = (episode.tick_ns[-1] - episode.tick_ns[0]) * 1e-9
+    assert len(joints.stamps_ns) > 60 * seconds  # sim-arm publishes at 100 Hz; nothing of the second of looking
+    assert joints.stamps_ns[-1] <= episode.tick_ns[-1] + 60_000_000
+    assert joints.receives_ns is not None
+    assert np.all(joints.receives_ns >= joints.stamps_ns)
+    # what a step saw is the latest that had come by its tick
+    tick = len(episode) // 2
+    came = np.searchsorted(joints.receives_ns, episode.tick_ns[tick], side="right") - 1
+    assert np.abs(joints.values[came - 1 : came + 2] - episode.observations["joint_position"][tick]).max(1).min() < 1e-5
+    assert np.median(np.diff(episode.tick_ns)) == pytest.approx(50e6, rel=0.02)
+
+
+def test_a_task_of_ones_own_keeps_every_camera_frame(sim_arm: SimArmProcess, tmp_path: Path):
+    robot = PANDA.model_copy(update={"ros": PANDA.ros.model_copy(update={"poses": {}, "openings": {}})})
+    task = task_on("fold_towel", robot)
+    stage = make_stage(robot, task, HardwareConfig(native_images=True, ready_s=20))
+    try:
+        dataset = Dataset.create(tmp_path / "demos", robot="panda", task="fold_towel")
+        device = ScriptedDevice("lift", PANDA, stage.control.actions.spec, np.random.default_rng(0))
+        device.read = lambda aligned: still(stage)  # type: ignore[method-assign]
+        device.reset = lambda observation: None  # type: ignore[method-assign]
+        session = Session(stage, device, dataset, SessionConfig(max_s=1.5))
+        session.prepare()
+        session.start()
+        while session.state == "recording":
+            session.tick()
+        id = session.keep()
+    finally:
+        stage.close()
+    episode = dataset.read(id)
+    assert episode.info.success is False
+    assert episode.observations["image_front"].shape == (30, 120, 160, 3)
+    assert 5 <= kept_frames(frames_file(dataset.path, id))["front"] <= 20  # at 10 Hz
+
+
+def still(stage):
+    from understudy.capture.devices.device import DeviceReading, neutral
+
+    return DeviceReading(neutral(stage.control.actions.spec, stage.aligned))
+
+
+def test_what_is_not_there_is_named_before_anything_moves(domain: int):
+    robot = PANDA.model_copy(
+        update={"ros": PANDA.ros.model_copy(update={"joint_states": PANDA.ros.joint_states.model_copy(
+            update={"topic": "/nobody/joint_states"})})}
+    )  # fmt: skip
+    with pytest.raises(ArmFault, match=r"No fresh joint_position.*nobody publishes /nobody/joint_states"):
+        make_stage(robot, LIFT, HardwareConfig(cameras=(), ready_s=0.5))
+    with pytest.raises(InputError, match=r"observes image_wrist, and robot 'panda' names no topic"):
+        make_stage(PANDA, LIFT, HardwareConfig(cameras=("wrist",)))
+
+
+def test_a_second_commander_and_an_absent_controller_are_named(domain: int):
+    ros = PANDA.ros
+    robot = PANDA.model_copy(update={"ros": ros.model_copy(update={
+        "joint_states": ros.joint_states.model_copy(update={"topic": "/other/joint_states"}),
+        "command_topic": "/other/command", "gripper_topic": None, "poses": {}, "openings": {},
+    })})  # fmt: skip
+    node = PlainNode("moveit_servo")
+    states = node.node.create_publisher(JointState, "/other/joint_states", qos_profile_sensor_data)
+    commands = node.node.create_publisher(JointTrajectory, "/other/command", 10)
+    node.node.create_timer(0.02, lambda: states.publish(joint_state(PANDA, PANDA.home)))
+    try:
+        task, config = task_on("fold_towel", robot), HardwareConfig(cameras=(), ready_s=20)
+        with pytest.raises(ArmFault, match=r"Another node commands the arm: /moveit_servo publishes /other/command"):
+            make_stage(robot, task, config)
+        node.node.destroy_publisher(commands)
+        with pytest.raises(ArmFault, match=r"Nobody listens on /other/command"):
+            make_stage(robot, task, config)
+    finally:
+        node.close()
