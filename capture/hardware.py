@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from understudy.capture.hand_guided import HandGuided
 from understudy.capture.session_view import StreamLight
 from understudy.capture.stream_lights import source_of
 from understudy.capture.streams import Expected, StreamTable, light, too_fast
@@ -121,6 +122,7 @@ class ArmStage:
         cameras: tuple[str, ...] = (),
         streams: StreamTable | None = None,
         watched: Watched | None = None,
+        guard: bool = True,
     ) -> None:
         """Args:
         arm: the bare arm; the Guard is put around it here.
@@ -128,10 +130,12 @@ class ArmStage:
         cameras: those that are observed beside the task's keys.
         streams: where the arm's samples go at their own rate; None: they are not kept.
         watched: what is known of the arm's topics; None: no lights.
+        guard: False for an arm that lets no command through (`HandGuided`).
         """
         self.task = task
         self.observation_keys = tuple(dict.fromkeys([*task.observation_keys, *(f"image_{name}" for name in cameras)]))
-        self.control = Control(Guard(arm), task.action_space, self.observation_keys, action_labels=task.action_labels)
+        guarded: Arm = Guard(arm) if guard else arm
+        self.control = Control(guarded, task.action_space, self.observation_keys, action_labels=task.action_labels)
         self.aligned: Aligned | None = None
         self.streams = streams
         self._watched = watched
@@ -188,8 +192,16 @@ class ArmStage:
         self.control.arm.close()
 
 
-def make_stage(robot: RobotDescription, task: Task, config: HardwareConfig | None = None) -> ArmStage:
+def make_stage(
+    robot: RobotDescription, task: Task, config: HardwareConfig | None = None, *, by_hand: bool = False
+) -> ArmStage:
     """The stage of a real arm: `RosArm` inside the Guard, with everything observed and somebody who takes commands.
+
+    Args:
+        robot: names topics and joints.
+        task: what is demonstrated.
+        config: cameras, services, what is kept.
+        by_hand: a person moves the arm and no command reaches it (the device `hand`).
 
     Raises:
         InputError: the robot's file names no topic for an observation, or has no such camera.
@@ -209,9 +221,12 @@ def make_stage(robot: RobotDescription, task: Task, config: HardwareConfig | Non
     )
     try:
         arm.wait_until_ready(sensed(keys), config.ready_s)
+        topics = ArmTopics(arm)
+        if by_hand:
+            return ArmStage(HandGuided(arm), task, cameras=cameras, streams=table, watched=topics, guard=False)
         _require_driver(arm)
         placed: Arm = arm if config.reset_service or robot.ros.reset_service else PlacedByHand(arm)
-        return ArmStage(placed, task, cameras=cameras, streams=table, watched=ArmTopics(arm))
+        return ArmStage(placed, task, cameras=cameras, streams=table, watched=topics)
     except BaseException:
         arm.close()
         raise

@@ -92,13 +92,14 @@ class RosStreams:
         """
         self._robot = robot
         self._lock = threading.Lock()
-        self._table = StreamTable(keep)
+        self.table = StreamTable(keep)
+        """Every sample waits here to be drained."""
         self._events: deque[EpisodeEvent] = deque(maxlen=1000)
         self._graph = Graph(node_name)
         self._time: ArmTime = SimTime(self._graph) if sim_time else WallTime()
         self.clock: Clock = self._time.clock
         self._sensors = Sensors(
-            self._graph, robot, self._table.take, self._time, cameras=cameras, depth=DEPTH_OF_ALL, match=True
+            self._graph, robot, self.table.take, self._time, cameras=cameras, depth=DEPTH_OF_ALL, match=True
         )
         self._listen()
         self._graph.start()
@@ -119,11 +120,11 @@ class RosStreams:
 
     def drain(self) -> dict[str, list[Sample]]:
         """Every sample since the last drain by key, oldest first; they are forgotten here."""
-        return self._table.drain()
+        return self.table.drain()
 
     def latest(self) -> Observation:
         """The newest sample of every key that ever came."""
-        return self._table.latest()
+        return self.table.latest()
 
     def episode_events(self) -> list[EpisodeEvent]:
         """What was announced since the last call, oldest first."""
@@ -134,7 +135,7 @@ class RosStreams:
 
     def health(self) -> Mapping[str, StreamHealth]:
         """How every stream that ever came is doing now, by key."""
-        return self._table.health(self.clock.now_ns())
+        return self.table.health(self.clock.now_ns())
 
     def why_missing(self, key: str) -> str:
         """Why no (new) sample of a sensed key may be there, as a clause.
@@ -171,7 +172,7 @@ class RosStreams:
     def _keep_message(self, key: str, value: Array, info: Mapping[str, int]) -> None:
         receipt = self._time.now()
         stamp_ns = self._time.published(receipt, info["source_timestamp"])
-        self._table.take(Sample(key, stamp_ns, receipt.monotonic_ns, value))
+        self.table.take(Sample(key, stamp_ns, receipt.monotonic_ns, value))
 
     def _hear_trajectory(self, message: JointTrajectory, info: Mapping[str, int]) -> None:
         topic, names = self._robot.ros.command_topic, list(message.joint_names)

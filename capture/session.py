@@ -390,8 +390,9 @@ class Session:
         _, reward, _, _, details = self._stage.step_units(reading.action)
         if getattr(self._device, "derived", False):  # moved by hand: what the arm did is all there is
             reading = dataclasses.replace(reading, action=details["measured"])
-            details = {**details, "sent": details["measured"]}
-        motion = Motion(reading.action, details["sent"], details["measured"])
+            details = {**details, "sent": details["measured"], "requested": details["measured"]}
+        # on an arm that somebody else drives, what was asked for is only known afterwards
+        motion = Motion(details.get("requested", reading.action), details["sent"], details["measured"])
         recorder, memory = self._recording(), self._memory
         assert isinstance(recorder, EpisodeRecorder)  # what was left is never recorded on
         assert memory is not None

@@ -1,0 +1,257 @@
+"""An arm that somebody else drives as the stage of a session: the operator says when takes begin and end.
+
+For drivers that announce no episodes (MoveIt Servo, a leader arm, a bag); where they are announced, `watch.py` goes by
+that. Nothing is ever sent. What was commanded is what passed on the command topic, and where nothing passes there (the
+driver speaks to another controller), what the arm did; what was requested is what a policy published, else the same.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from understudy.capture.devices.device import DeviceReading, neutral
+from understudy.capture.hand_guided import HandGuided
+from understudy.capture.hardware import ArmStage, HardwareConfig, Watched
+from understudy.capture.streams import Expected
+from understudy.capture.topics import cameras_of, require_topics, sensed
+from understudy.capture.watch import COMMAND, GRIPPER_COMMAND, NOT_SENSED, REQUESTED
+from understudy.datasets.align import Aligned
+from understudy.datasets.schema import ActionSpec, is_image
+from understudy.envs.arms.arm import Command, Observation, Start
+from understudy.envs.arms.clock import Clock
+from understudy.envs.arms.robot import RobotDescription
+from understudy.envs.tasks.task import Task
+from understudy.errors import ArmFault
+
+if TYPE_CHECKING:
+    from understudy.capture.ros_streams import RosStreams
+
+Vector = NDArray[np.float64]
+POLL_S = 0.02
+
+
+class LiveStreams(Protocol):
+    """What passes on an arm's topics, the latest of each (a `RosStreams`)."""
+
+    clock: Clock
+
+    def latest(self) -> Observation:
+        """The newest sample of every key that ever came, what is commanded included."""
+
+    def close(self) -> None:
+        """Stop listening."""
+
+
+class WatchedArm:
+    """An arm that is only looked at; wrapped in `HandGuided`, which keeps commands from it."""
+
+    def __init__(self, robot: RobotDescription, streams: LiveStreams) -> None:
+        self.clock = streams.clock
+        self._robot = robot
+        self._streams = streams
+
+    def describe(self) -> RobotDescription:
+        """See `Arm`."""
+        return self._robot
+
+    def observe(self) -> Observation:
+        """See `Arm`: what is sensed, and nothing of what is commanded."""
+        seen = self._streams.latest()
+        values = {key: value for key, value in seen.values.items() if key not in NOT_SENSED}
+        return Observation(values, {key: seen.stamps_ns[key] for key in values})
+
+    def send(self, command: Command) -> Command:
+        """Refuses.
+
+        Raises:
+            ArmFault: always.
+        """
+        raise ArmFault("A watched arm is never commanded; somebody else drives it.")
+
+    def hold(self) -> None:
+        """Nothing: whoever drives the arm holds it."""
+
+    def reset(self, start: Start) -> Observation:
+        """See `Arm`: nothing moves."""
+        return self.observe()
+
+    def close(self) -> None:
+        """See `Arm`."""
+        self._streams.close()
+
+
+class WatchedDevice:
+    """Stands where a device would: somebody else drives, and the session is told by page, terminal or services."""
+
+    name = "watched"
+    lost = False
+    help = "Somebody else drives the arm; say when a take begins and ends."
+
+    def __init__(self, spec: ActionSpec) -> None:
+        """`spec` is the action space that the motion is written in."""
+        self._spec = spec
+
+    def reset(self, observation: Mapping[str, NDArray[Any]]) -> None:
+        """See `Device`."""
+
+    def read(self, aligned: Aligned) -> DeviceReading:
+        """See `Device`."""
+        return DeviceReading(neutral(self._spec, aligned))
+
+    def close(self) -> None:
+        """See `Device`."""
+
+
+class WatchStage(ArmStage):
+    """An `ArmStage` whose actions come from the graph instead of from the session."""
+
+    def __init__(
+        self,
+        robot: RobotDescription,
+        task: Task,
+        streams: LiveStreams,
+        *,
+        cameras: tuple[str, ...] = (),
+        table: Any = None,
+        watched: Watched | None = None,
+    ) -> None:
+        """Args:
+        robot: whose topics are watched.
+        task: names the observations and judges them.
+        streams: what passes there.
+        cameras: those that are observed beside the task's keys.
+        table: where samples at their own rate wait for the recorder; None: they are not kept.
+        watched: what is known of the topics; None: no lights.
+        """
+        arm = HandGuided(WatchedArm(robot, streams))
+        super().__init__(arm, task, cameras=cameras, streams=table, watched=watched, guard=False)
+        self._live = streams
+        self._commanded: Command | None = None
+
+    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
+        """An episode begins where the arm stands.
+
+        Raises:
+            StaleObservation: something that is observed is missing or old.
+        """
+        self._verdict.reset()
+        self.aligned = self.control.begin()
+        self._commanded = None
+        state = self.control.state()
+        return dict(self.aligned.values), {"start": Start(state.joint_position, state.gripper_position)}
+
+    def step_units(self, requested: NDArray[np.float64]) -> tuple[Any, float, bool, bool, dict[str, Any]]:
+        """One control period; `requested` is nobody's, and what was asked for is heard instead."""
+        assert self.aligned is not None  # a session resets first
+        began_ns, before = self.aligned.tick_ns, self.control.state()
+        told = self._commanded or before
+        self.aligned = self.control.wait()
+        after, encode = self.control.state(), self.control.actions.encode
+        measured = encode(before, after)
+        command = self._command(told, began_ns)
+        sent = measured if command is None else encode(told, command)
+        self._commanded = command
+        asked = self._asked(began_ns)
+        score = self._verdict.judge(self.aligned.values)
+        details = {
+            "success": self._verdict.success,
+            "requested": sent if asked is None else asked,
+            "sent": sent,
+            "measured": measured,
+            "command": command or after,
+        }
+        return dict(self.aligned.values), score.reward, self._verdict.success, False, details
+
+    def _command(self, before: Command, since_ns: int) -> Command | None:
+        """Where the arm has been told to be; None where nobody has told it anything in this period."""
+        seen = self._live.latest()
+        if COMMAND not in seen or seen.stamps_ns[COMMAND] < since_ns - self._grace_ns:
+            return None
+        gripper = float(seen[GRIPPER_COMMAND][0]) if GRIPPER_COMMAND in seen else before.gripper_position
+        return Command(np.asarray(seen[COMMAND], np.float64), gripper)
+
+    def _asked(self, since_ns: int) -> Vector | None:
+        """What a policy has asked for in this period; None where nobody has."""
+        seen, size = self._live.latest(), self.control.actions.spec.size
+        if REQUESTED not in seen or seen.stamps_ns[REQUESTED] <= since_ns or seen[REQUESTED].shape != (size,):
+            return None
+        return np.asarray(seen[REQUESTED], np.float64)
+
+    @property
+    def _grace_ns(self) -> int:
+        """A driver that has said nothing for this long has stopped; one slower than the control rate has not."""
+        return round(2e9 * self.control.robot.period_s)
+
+
+class StreamTopics:
+    """`Watched` of a `RosStreams`."""
+
+    def __init__(self, streams: RosStreams) -> None:
+        self._streams = streams
+
+    def why_missing(self, key: str) -> str:
+        """See `Watched`."""
+        return self._streams.why_missing(key)
+
+    def lost(self, key: str) -> int:
+        """See `Watched`."""
+        return self._streams.lost(key)
+
+    def remarks(self) -> list[str]:
+        """See `Watched`."""
+        return self._streams.remarks()
+
+    def expected(self, key: str) -> Expected:
+        """See `Watched`."""
+        return self._streams.expected(key)
+
+
+def make_watch_stage(robot: RobotDescription, task: Task, config: HardwareConfig | None = None) -> WatchStage:
+    """The stage of an arm that somebody else drives over ROS 2; goes with a `WatchedDevice`.
+
+    Raises:
+        InputError: the robot's file names no topic for an observation, or has no such camera.
+        ArmFault: something that is observed does not come; says which and why.
+        MissingExtra: rclpy is not installed.
+    """
+    config = config or HardwareConfig()
+    cameras = tuple(robot.ros.cameras) if config.cameras is None else config.cameras
+    keys = tuple(dict.fromkeys([*task.observation_keys, *(f"image_{name}" for name in cameras)]))
+    require_topics(robot, task, keys)
+    from understudy.capture.ros_streams import RosStreams  # rclpy
+
+    streams = RosStreams(
+        robot,
+        cameras=cameras_of(keys),
+        node_name="understudy_watcher",
+        sim_time=config.sim_time,
+        keep=lambda key: config.native and (config.native_images or not is_image(key)),
+    )
+    try:
+        _wait(streams, robot, sensed(keys), config.ready_s)
+        return WatchStage(robot, task, streams, cameras=cameras, table=streams.table, watched=StreamTopics(streams))
+    except BaseException:
+        streams.close()
+        raise
+
+
+def _wait(streams: RosStreams, robot: RobotDescription, keys: tuple[str, ...], timeout_s: float) -> None:
+    """Wait until every key has come.
+
+    Raises:
+        ArmFault: it took too long; says of each that is missing why.
+    """
+    end_s = time.monotonic() + timeout_s
+    while missing := [key for key in keys if key not in streams.table]:
+        if time.monotonic() >= end_s:
+            reasons = "; ".join(dict.fromkeys(streams.why_missing(key) for key in missing))
+            raise ArmFault(
+                f"No {', '.join(missing)} from {robot.name!r} within {timeout_s:g} s: {reasons}. Start the arm's "
+                "driver, or correct the `ros:` section of the robot's file."
+            )
+        time.sleep(POLL_S)
