@@ -19,10 +19,9 @@ from typing import Any, Literal, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from understudy.capture.recorder import EpisodeRecorder, Motion, new_info
+from understudy.capture.recorder import HAND_OVER_S, EpisodeRecorder, Motion, new_info
 from understudy.capture.topics import require_topics
 from understudy.datasets.align import Aligned
-from understudy.datasets.episode import Stream
 from understudy.datasets.schema import ActionSpec, EpisodeInfo, is_image
 from understudy.datasets.store import Dataset
 from understudy.envs.arms.arm import Command, Observation, Start
@@ -44,6 +43,8 @@ NOT_SENSED = (COMMAND, "command_velocity", GRIPPER_COMMAND, REQUESTED)
 """Keys that say what was asked of the arm, and are no observations."""
 OLD_S = 1.0
 """An announcement older than this when it comes was latched by somebody long ago, and begins nothing."""
+REMARK_S = 5.0
+"""What is odd about the streams is said this often."""
 KEEP_S = 5.0
 """Samples older than this are forgotten between episodes."""
 
@@ -62,6 +63,10 @@ class Sample(Protocol):
     @property
     def value(self) -> NDArray[Any]:
         """What it said."""
+
+    @property
+    def packed(self) -> NDArray[Any] | None:
+        """(B,) the JPEG or PNG that a picture came as; None for what came otherwise."""
 
 
 class Announcement(Protocol):
@@ -100,21 +105,37 @@ class WatchConfig:
     """How long the first tick waits for a first requested action, s."""
     max_s: float = 300.0
     """An episode that nobody ends is ended after this long, s."""
+    native_images: bool = False
+    """Keep every camera frame too; steps have the latest one anyway."""
+    sim_time: bool = False
+    """Time is that of the topic /clock (a simulator, a bag)."""
 
 
 @dataclass
 class Track:
-    """The samples of one key, in the order they came."""
+    """The samples of one key, in the order they came, as long as a tick may need them."""
 
     receives_ns: list[int] = field(default_factory=list)
-    stamps_ns: list[int] = field(default_factory=list)
-    values: list[NDArray[Any]] = field(default_factory=list)
+    samples: list[Sample] = field(default_factory=list)
+    handed: int = 0
+    """Those before this one are with the recorder, or came before the take."""
 
     def add(self, sample: Sample) -> None:
         """Append a sample."""
         self.receives_ns.append(sample.receive_ns)
-        self.stamps_ns.append(sample.stamp_ns)
-        self.values.append(sample.value)
+        self.samples.append(sample)
+
+    def begin(self, begun_ns: int) -> None:
+        """A take begins: its samples are those that came from `begun_ns` on."""
+        self.handed = bisect.bisect_left(self.receives_ns, begun_ns)
+
+    def hand_over(self, until_ns: int) -> list[Sample]:
+        """The samples of the take that came by `until_ns` and were not handed over yet.
+
+        By count, not by time: one that came before the last call may have been put in after it.
+        """
+        before, self.handed = self.handed, max(self.handed, bisect.bisect_right(self.receives_ns, until_ns))
+        return self.samples[before : self.handed]
 
     def latest(self, tick_ns: int, since_ns: int = 0) -> int | None:
         """Index of the latest sample that had come by `tick_ns`, and not before `since_ns`; None without one."""
@@ -124,8 +145,9 @@ class Track:
     def forget(self, before_ns: int) -> None:
         """Drop samples that came before `before_ns`, but for the last of them."""
         count = max(0, bisect.bisect_left(self.receives_ns, before_ns) - 1)
-        for column in (self.receives_ns, self.stamps_ns, self.values):
-            del column[:count]
+        self.handed = max(0, self.handed - count)
+        del self.receives_ns[:count]
+        del self.samples[:count]
 
 
 class SeenArm:
@@ -175,6 +197,8 @@ class _Take:
     """The next tick; None until the first one is fixed."""
     ended_ns: int | None = None
     recorder: EpisodeRecorder | None = None
+    streamed_ns: int = -1
+    """Samples that came up to then are with the recorder."""
     tick_ns: int = 0
     state: Command | None = None
     commanded: Command | None = None
@@ -234,8 +258,7 @@ class Watcher:
             self._hear(event, now_ns)
         self._advance(now_ns)
         if self._take is None:
-            for track in self._tracks.values():
-                track.forget(now_ns - round(KEEP_S * 1e9))
+            self._forget(now_ns - round(KEEP_S * 1e9))
 
     def close(self) -> None:
         """Stop watching; an episode that has not ended stays as a take that can be recovered."""
@@ -267,6 +290,8 @@ class Watcher:
             return
         self._require_spec(None if spec is None else ActionSpec.from_dict(spec))
         self._take = _Take(event.stamp_ns, event, Verdict(self._task, self._control.robot.rate_hz))
+        for track in self._tracks.values():
+            track.begin(event.stamp_ns)
         self._report("an episode begins")
 
     def _require_spec(self, told: ActionSpec | None) -> None:
@@ -294,9 +319,25 @@ class Watcher:
         except StaleObservation as error:
             self._interrupt(take, str(error))
             return
+        self._stream(take, until_ns)
         too_long = now_ns - take.begun_ns > self._config.max_s * 1e9
         if take.ended_ns is not None or too_long:
             self._finish(take)
+
+    def _stream(self, take: _Take, until_ns: int) -> None:
+        """Hand what has come by `until_ns` to the recorder, at its own rate, and forget what no tick needs any more."""
+        ended = take.ended_ns is not None
+        if take.recorder is None or (until_ns - take.streamed_ns < HAND_OVER_S * 1e9 and not ended):
+            return
+        parts = {key: track.hand_over(until_ns) for key, track in self._tracks.items()}
+        wanted = {key: part for key, part in parts.items() if self._config.native_images or not is_image(key)}
+        take.recorder.add_samples(wanted)
+        take.streamed_ns = until_ns
+        self._forget(min(take.tick_ns, until_ns))
+
+    def _forget(self, before_ns: int) -> None:
+        for track in self._tracks.values():
+            track.forget(before_ns)
 
     def _first_tick(self, take: _Take, now_ns: int) -> int | None:
         """A quarter of a period before the first requested action, or, without one, when waiting for it is over."""
@@ -335,7 +376,7 @@ class Watcher:
         for key, track in self._tracks.items():
             index = track.latest(tick_ns)
             if index is not None and key not in NOT_SENSED:
-                values[key], stamps[key] = track.values[index], track.stamps_ns[index]
+                values[key], stamps[key] = track.samples[index].value, track.samples[index].stamp_ns
         return Observation(values, stamps)
 
     def _commanded_at(self, take: _Take, tick_ns: int, state: Command) -> Command:
@@ -351,7 +392,7 @@ class Watcher:
     def _latest_value(self, key: str, tick_ns: int, since_ns: int) -> Vector | None:
         track = self._tracks.get(key, Track())
         index = track.latest(tick_ns, since_ns)
-        return None if index is None else np.asarray(track.values[index], np.float64)
+        return None if index is None else np.asarray(track.samples[index].value, np.float64)
 
     def _requested_in(self, begin_ns: int, end_ns: int) -> Vector | None:
         """The latest action asked for after `begin_ns` and by `end_ns`; None where nobody asked (sent counts then)."""
@@ -378,7 +419,7 @@ class Watcher:
         success = take.verdict.success if told is None else bool(told)
         note = "" if take.ended_ns is not None else f"ended by the watcher after {self._config.max_s:g} s"
         info = dataclasses.replace(self._info(take), success=success, note=note)
-        id = take.recorder.keep(info, self._native(take))
+        id = take.recorder.keep(info)
         self.kept.append(id)
         self._report(f"kept {id}: {take.recorder.steps} steps, {'success' if success else 'no success'}")
 
@@ -399,17 +440,6 @@ class Watcher:
             device="watched",
             seed=take.told.details.get("seed"),
         )
-
-    def _native(self, take: _Take) -> dict[str, Stream]:
-        """The episode's samples at their own rate, cameras left out (their frames are in the observations)."""
-        streams = {}
-        for key, track in self._tracks.items():
-            first = bisect.bisect_left(track.receives_ns, take.begun_ns)
-            last = len(track.values) if take.ended_ns is None else bisect.bisect_right(track.receives_ns, take.ended_ns)
-            if not is_image(key) and first < last:
-                stamps = np.array(track.stamps_ns[first:last], np.int64)
-                streams[key] = Stream(stamps, np.array(track.values[first:last]))
-        return streams
 
 
 def watch(
@@ -432,14 +462,19 @@ def watch(
     require_topics(robot, task)
     needed = episodes - len(dataset)
     used = tuple(key.removeprefix("image_") for key in task.observation_keys if is_image(key))
-    streams = RosStreams(robot, cameras=used, node_name="understudy_watcher")
+    streams = RosStreams(robot, cameras=used, node_name="understudy_watcher", sim_time=config.sim_time)
     clock = streams.clock
     watcher = Watcher(robot, task, dataset, streams, clock, config, report)
     try:
         report(f"watching {robot.name}: episodes are recorded as they are announced; Ctrl-C ends")
+        remark_ns = clock.now_ns()
         while len(watcher.kept) < needed and not stop():
             clock.sleep_until(clock.now_ns() + round(robot.period_s * 0.5e9))
             watcher.poll(clock.now_ns())
+            if clock.now_ns() >= remark_ns:
+                remark_ns = clock.now_ns() + round(REMARK_S * 1e9)
+                for remark in streams.remarks():
+                    report(remark)
     finally:
         watcher.close()
         streams.close()

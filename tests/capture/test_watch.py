@@ -36,6 +36,7 @@ class Said:
     stamp_ns: int
     receive_ns: int
     value: np.ndarray
+    packed: None = None
 
 
 DETAILS = {"task": "lift", "operator": "ada", "seed": 4}
