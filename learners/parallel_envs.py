@@ -81,7 +81,9 @@ class ParallelEnvs(VecEnv):
         results = [self._receive(rank) for rank in range(self.processes)]
         self._waiting = False
         observations, rewards, dones, infos, resets = zip(*results, strict=True)
-        self.reset_infos = [info for part in resets for info in part]
+        for share, told in zip(self._shares, resets, strict=True):
+            if told is not None:
+                self.reset_infos[share[0] : share[-1] + 1] = told
         every = [info for part in infos for info in part]
         return _joined(observations), np.concatenate(rewards), np.concatenate(dones), every
 
@@ -190,7 +192,9 @@ def _work(pipe: Connection[Any, Any], factories: CloudpickleWrapper) -> None:
 
 def _answer(envs: DummyVecEnv, what: str, data: Any) -> Any:
     if what == "step":
-        return (*envs.step(data), envs.reset_infos)
+        observations, rewards, dones, infos = envs.step(data)
+        # a start is as much to send as an observation, and only a new one is news
+        return observations, rewards, dones, infos, envs.reset_infos if dones.any() else None
     if what == "reset":
         envs._seeds, envs._options = data
         return envs.reset(), envs.reset_infos

@@ -66,6 +66,31 @@ def test_order_is_kept_and_episodes_restart(envs: ParallelEnvs):
             assert [info["terminal_observation"][0] for info in infos] == [4, 14, 24, 34, 44]
 
 
+def test_what_resets_told_is_what_one_process_tells() -> None:
+    """Each episode's, also while other environments' episodes go on."""
+
+    def uneven(index: int) -> gymnasium.Env:
+        return gymnasium.wrappers.TimeLimit(Counting(10 * index), 2 + index % 2)
+
+    factories = [functools.partial(uneven, index) for index in range(3)]
+    apart, together = ParallelEnvs(factories, 2), DummyVecEnv(factories)
+    try:
+        told = []
+        for envs in (apart, together):
+            envs.seed(3)
+            envs.reset()
+            told.append([list(envs.reset_infos)])
+            for _ in range(5):
+                envs.step(np.zeros((3, 1), np.float32))
+                told[-1].append(list(envs.reset_infos))
+    finally:
+        apart.close()
+        together.close()
+    assert told[0][0] == [{"seed": seed} for seed in (3, 4, 5)]
+    assert told[0][2] == [{"seed": None}, {"seed": 4}, {"seed": None}]
+    assert told[0] == told[1]
+
+
 def test_seeds_attributes_and_methods_reach_the_environment_meant(envs: ParallelEnvs):
     envs.seed(7)
     envs.reset()
