@@ -21,8 +21,16 @@ READY_S = 3.0
 class RosLeader:
     """A `LeaderSource` of a topic that carries all joints of the leader in one message."""
 
-    def __init__(self, topic: str = TOPIC, ready_s: float = READY_S) -> None:
+    def __init__(
+        self, topic: str = TOPIC, ready_s: float = READY_S, whose: str = "leader", beside: RosLeader | None = None
+    ) -> None:
         """Subscribe, and wait for the first message.
+
+        Args:
+            topic: of `sensor_msgs/JointState`.
+            ready_s: how long the first message may take, s.
+            whose: joints these are, for messages.
+            beside: another one whose place on the graph is shared; it knows already who publishes.
 
         Raises:
             InputError: no such name of a topic, or nothing came within `ready_s`; says why.
@@ -31,13 +39,15 @@ class RosLeader:
         self._topic = topic
         self._lock = threading.Lock()
         self._sample: LeaderSample | None = None
-        self._graph = Graph("understudy_leader")
+        self._graph = Graph("understudy_leader") if beside is None else beside._graph
         self._graph.node.create_subscription(JointState, topic, self._hear, sensors())
-        self._graph.start()
+        if beside is None:
+            self._graph.start()
         if wait_for(self.latest, ready_s) is None:
             why = self.why_silent()
-            self.close()
-            raise InputError(f"No joint states of the leader came within {ready_s:g} s: {why}. Start its driver.")
+            if beside is None:
+                self.close()
+            raise InputError(f"No joint states of the {whose} came within {ready_s:g} s: {why}. Start its driver.")
 
     def latest(self) -> LeaderSample | None:
         """See `LeaderSource`."""

@@ -52,6 +52,9 @@ COMMANDS: dict[tuple[str, ...], Command] = {
         "understudy.cli.demo", "Demo", "the whole way on the built-in arm: record, train, evaluate, deploy"
     ),
     ("record",): Command("understudy.cli.record", "Record", "record demonstrations of a task into a dataset"),
+    ("calibrate-leader",): Command(
+        "understudy.cli.calibrate_leader", "CalibrateLeader", "how a leader arm's joints read as the robot's"
+    ),
     ("dataset", "info"): Command("understudy.cli.dataset", "DatasetInfo", "what a dataset holds"),
     ("dataset", "check"): Command("understudy.cli.dataset_look", "DatasetCheck", "may I train on this?"),
     ("dataset", "show"): Command("understudy.cli.dataset_look", "DatasetShow", "draw an episode, or all of it"),
