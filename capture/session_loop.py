@@ -98,7 +98,7 @@ class SessionLoop:
         self._looked_ns: dict[str, int] = {}
         self._left = deque(session.dataset.takes() if self.config.resume_takes else ())
         self._quit = self._device_lost = self._waiting_for_word = False
-        self._device_says = ""
+        self._device_says = self._unseen = ""
         self._drawn_ns = self._published_ns = NEVER_NS
         self._attended_ns = self._clock.now_ns()
         self._view = self._look()
@@ -383,11 +383,14 @@ class SessionLoop:
         """Look at an arm that may move while nobody drives it; a simulated one stands still."""
         if self._simulated:
             return
-        control = self.session.stage.control
+        control, unseen = self.session.stage.control, self._unseen
         try:
             self.session.stage.aligned = control.observe(control.arm.clock.now_ns())
+            self._unseen = ""
         except StaleObservation as error:
-            self._wishes.error = str(error)
+            self._unseen = str(error) if self.session.state == "ready" else ""
+        if self._unseen or self._wishes.error == unseen:
+            self._wishes.error = self._unseen
         self._note_seen()
 
     def _note_seen(self) -> None:
