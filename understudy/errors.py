@@ -101,6 +101,7 @@ EXTRA_OF_MODULE: dict[str, str] = {
     "fastapi": "console",
     "uvicorn": "console",
     "hidraw": "devices",
+    "pygame": "devices",
     "websockets": "console",
     "ray": "scale",
 }

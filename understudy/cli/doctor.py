@@ -90,13 +90,16 @@ class Doctor:
 def examine() -> list[Check]:
     """Make every check, the cheap ones first."""
     checks = [*check_machine(), *check_packages(importlib.metadata.requires("understudy") or [])]
-    present = [name for name in PROBES if importlib.util.find_spec(name) is not None]
+    of_devices = ("pygame", "hidraw")  # told with what is plugged in, below
+    present = [name for name in PROBES if name not in of_devices and importlib.util.find_spec(name) is not None]
     checks += [run_probe(name) for name in present]
     rclpy = importlib.util.find_spec("rclpy")
     checks += check_ros_mix(
         os.environ, rclpy.origin if rclpy is not None else None, sorted(Path("/opt/ros").glob("*/setup.bash"))
     )
-    return checks
+    from understudy.cli.doctor_devices import check_devices  # it needs this module
+
+    return [*checks, *check_devices(run_probe)]
 
 
 def check_machine() -> list[Check]:

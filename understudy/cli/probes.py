@@ -93,12 +93,41 @@ def probe_ros() -> str:
     return f"published and received in {elapsed_ms:.1f} ms ({implementation})"
 
 
+def probe_pygame() -> str:
+    """Have SDL list the game pads."""
+    import os
+
+    os.environ.setdefault("PYGAME_HIDE_SUPPORT_PROMPT", "1")
+    os.environ["SDL_VIDEODRIVER"] = "dummy"
+    import pygame
+    from pygame._sdl2 import controller
+
+    pygame.display.init()
+    controller.init()
+    pads = [controller.name_forindex(i) for i in range(controller.get_count()) if controller.is_controller(i)]
+    version = ".".join(map(str, pygame.get_sdl_version()))
+    return f"SDL {version}; {', '.join(map(str, pads)) or 'none is plugged in'}"
+
+
+def probe_hidraw() -> str:
+    """Have the kernel's list of HID devices read."""
+    import hidraw
+
+    from understudy.capture.devices.spacemouse import PUCKS
+
+    keys = [(entry["vendor_id"], entry["product_id"]) for entry in hidraw.enumerate()]
+    pucks = dict.fromkeys(PUCKS[key] for key in keys if key in PUCKS)
+    return f"hidapi {hidraw.version_str()}; {', '.join(pucks) or 'none is plugged in'}"
+
+
 PROBES: dict[str, Callable[[], str]] = {
     "pinocchio": probe_pinocchio,
     "onnxruntime": probe_onnxruntime,
     "pybullet": probe_pybullet,
     "torch": probe_torch,
     "rclpy": probe_ros,
+    "pygame": probe_pygame,
+    "hidraw": probe_hidraw,
 }
 """Each probe by the module that it tries."""
 
