@@ -122,12 +122,12 @@ export class Input {
     const value = (index) => pad.buttons[index]?.value ?? 0;
     for (const [label, [more, less]] of Object.entries(PAIRED)) axes[label] = value(more) - value(less);
     const pressed = new Set(pad.buttons.flatMap((_, index) => (down(index) ? [index] : [])));
-    for (const index of pressed) {
-      if (this.pressed.has(index)) continue;
+    const fresh = [...pressed].filter((index) => !this.pressed.has(index));
+    this.pressed = pressed; // before acting: what is pressed sends, and sending reads the pad again
+    for (const index of fresh) {
       if (index === PAD_GRIPPER) this.toggleGripper();
       else if (PAD_WISHES[index]) this.wish(PAD_WISHES[index]);
     }
-    this.pressed = pressed;
     return { axes, hold: down(PAD_HOLD) };
   }
 }

@@ -9,10 +9,11 @@ import { Link } from "./link.js";
 import { Arm, showBanner, showFindings, showLights } from "./status.js";
 
 const SAID_MS = 6000;
+const DOUBLE_MS = 700;
+const deaf = new Map(); // wish -> until when it is not heard again, ms
 let view = null;
 let desk = { controlling: false, asking: [] };
 let tab = "session";
-let busy = false;
 let wasGone = false;
 let told = { text: "", failed: false, until: 0 };
 
@@ -88,11 +89,12 @@ async function wish(name, text = "") {
   if (!view.possible.includes(name)) {
     return tell(`Not now: the session is ${view.state}; possible: ${view.possible.join(", ") || "nothing"}.`, true);
   }
-  // One at a time; only hold never waits for another.
-  if (busy && name !== "hold") return;
-  busy = true;
-  report(await link.ask({ do: "wish", wish: name, text }));
-  busy = false;
+  // A double click is one click: what is asked twice after a refusal is insisted on, and must be meant.
+  if (name !== "hold" && performance.now() < (deaf.get(name) ?? 0)) return;
+  deaf.set(name, Infinity);
+  const answer = await link.ask({ do: "wish", wish: name, text });
+  deaf.set(name, answer.ok ? 0 : performance.now() + DOUBLE_MS);
+  report(answer);
 }
 
 function writeNote() {
@@ -144,6 +146,11 @@ const writing = (element) => element?.matches("input:not([type=radio]), textarea
 const pressable = (element) => element?.matches("button, a, summary, input");
 
 document.addEventListener("keydown", (event) => {
+  if ($("note").open && event.key === "Escape") {
+    // At once: the browser's own way closes a moment later, and the next key would still be written.
+    event.preventDefault();
+    return $("note").close();
+  }
   if (event.ctrlKey || event.metaKey || event.altKey || $("note").open || writing(event.target)) return;
   const key = event.key.length === 1 ? event.key.toLowerCase() : event.key;
   if ((key === " " || key === "Enter") && pressable(event.target)) return;
