@@ -1,19 +1,11 @@
 """The terminal's keyboard as a device: hold a key to move the tool, let go and it stops.
 
 A terminal reports characters, not key releases: a key counts as held for `hold_s` after each character, and the
-terminal's own repetition keeps it held. Owns the terminal's mode from construction to `close`, and puts it back also
-when the process ends without calling `close`.
+terminal's own repetition keeps it held.
 """
 
 from __future__ import annotations
 
-import atexit
-import contextlib
-import os
-import select
-import sys
-import termios
-import tty
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -23,6 +15,7 @@ from numpy.typing import NDArray
 from understudy.capture.devices.axes import AxisDrive, Pressed
 from understudy.capture.devices.device import DeviceReading, Event
 from understudy.capture.devices.shaping import ShapingConfig
+from understudy.capture.devices.terminal_keys import TerminalKeys
 from understudy.datasets.align import Aligned
 from understudy.datasets.schema import ActionSpec
 from understudy.envs.arms.clock import Clock
@@ -39,12 +32,14 @@ MOVES: Mapping[str, tuple[str, float]] = {
 """Key -> number of the action and direction."""
 EVENTS: Mapping[str, Event] = {
     "\r": "start", "\n": "start", ".": "stop", "g": "success", "b": "failure",
-    "y": "keep", "n": "drop", "z": "undo", "q": "quit", "\x04": "quit",
+    "y": "keep", "n": "drop", "z": "undo", "x": "redo", "v": "unmark", "h": "hold", "t": "intervene", "e": "release",
+    "q": "quit", "\x04": "quit",
 }  # fmt: skip
 GRIPPER_KEY = " "
 HELP = (
     "move  w/s x   a/d y   r/f z   u/o roll   i/k pitch   j/l yaw   space gripper\n"
-    "take  enter start   . stop   g success   b failure   y keep   n drop   z undo last kept   q quit"
+    "take  enter start   . stop   g success   b failure   v unmark   y keep   n drop   z undo last kept   x redo\n"
+    "      h hold the arm   t take over   e hand back   q quit"
 )
 
 
@@ -103,14 +98,9 @@ class KeyboardDevice:
             )
         self._config = config or KeyboardConfig()
         self._drive = AxisDrive(self.name, spec, period_s, self._config.shaping())
-        self._descriptor = _terminal(descriptor)
+        self._keys = TerminalKeys(descriptor)
         self._clock = clock
         self._pressed_ns: dict[str, int] = {}
-        self._gone = False
-        self._saved: list[Any] | None = termios.tcgetattr(self._descriptor)
-        atexit.register(self.close)
-        # Characters at once and unseen; Ctrl-C keeps its meaning.
-        tty.setcbreak(self._descriptor, termios.TCSANOW)
 
     @property
     def lost(self) -> bool:
@@ -119,7 +109,7 @@ class KeyboardDevice:
 
     def reset(self, observation: Mapping[str, NDArray[Any]]) -> None:
         """See `Device`; keys typed before are forgotten."""
-        self._drain()
+        self._keys.typed()
         self._pressed_ns.clear()
         self._drive.reset()
 
@@ -129,7 +119,7 @@ class KeyboardDevice:
 
     def read(self, aligned: Aligned) -> DeviceReading:
         """See `Device`. A terminal that is gone asks for no motion and reports `lost` once."""
-        characters = self._drain()
+        characters = self._keys.typed()
         now_ns = self._clock.now_ns()
         self._pressed_ns.update({character: now_ns for character in characters if character in MOVES})
         pressed = Pressed(
@@ -137,18 +127,11 @@ class KeyboardDevice:
             events=tuple(EVENTS[character] for character in characters if character in EVENTS),
             toggled=characters.count(GRIPPER_KEY),
         )
-        return self._drive.answer(aligned, pressed, "The terminal is gone." if self._gone else "")
+        return self._drive.answer(aligned, pressed, "The terminal is gone." if self._keys.gone else "")
 
     def close(self) -> None:
         """See `Device`; puts the terminal back as it was."""
-        saved, self._saved = self._saved, None
-        if saved is None:
-            return
-        atexit.unregister(self.close)
-        try:
-            termios.tcsetattr(self._descriptor, termios.TCSANOW, saved)
-        except (termios.error, OSError):
-            self._gone = True  # the terminal is gone, and its mode with it
+        self._keys.close()
 
     def _axes(self, now_ns: int) -> dict[str, float]:
         """Opposite keys cancel; what was typed longer than `hold_s` ago counts as let go."""
@@ -158,32 +141,3 @@ class KeyboardDevice:
                 label, direction = MOVES[key]
                 axes[label] = axes.get(label, 0.0) + direction
         return axes
-
-    def _drain(self) -> str:
-        """Everything typed since the last call."""
-        received = b""
-        while not self._gone:
-            try:
-                if not select.select([self._descriptor], [], [], 0.0)[0]:
-                    break
-                chunk = os.read(self._descriptor, 1024)
-            except OSError:  # EIO: the terminal was closed
-                chunk = b""
-            self._gone = not chunk
-            received += chunk
-        return received.decode("ascii", errors="ignore")
-
-
-def _terminal(descriptor: int | None) -> int:
-    """The descriptor to read keys from.
-
-    Raises:
-        InputError: it is not a terminal.
-    """
-    chosen: int | None = descriptor
-    if descriptor is None:
-        with contextlib.suppress(OSError, ValueError):  # no standard input at all
-            chosen = sys.stdin.fileno()
-    if chosen is None or not os.isatty(chosen):
-        raise InputError("--device keyboard needs a terminal to read keys from, and standard input is not one.")
-    return chosen
