@@ -1,7 +1,7 @@
 """The expert of insert: pick the peg up near its top, hold it upright over the hole, turn with the hole, and lower it.
 
 It steers the peg's lower end, not the tool: a peg sits a little askew between two fingers, and the hole forgives half a
-millimetre to either side.
+millimetre to either side. Readings that are noisier than that are averaged (`steady.py`).
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from understudy.envs.arms.rotations import quaternion_to_matrix, yaw_quaternion
 from understudy.envs.experts.expert import ObservationDict, Vector
 from understudy.envs.experts.picking import Picking
 from understudy.envs.experts.routine import Way, rotation_between, turn_to_yaw, vector, yaw_of
+from understudy.envs.experts.steady import Steady
 from understudy.envs.tasks.insert import DEPTH_M, HALF_LENGTH_M
 
 
@@ -48,6 +49,11 @@ class InsertExpert(Picking):
         """See `Routine`."""
         self._heights: list[float] = []
         self._aligned = 0
+        self._steady = Steady("object", "object_hole")
+
+    def act(self, observation: ObservationDict) -> Vector:
+        """See `Expert`; noisy readings are steadied first."""
+        return super().act(self._steady.look(observation, self.phase not in ("above", "down", "close")))
 
     def grip(self, observation: ObservationDict) -> Vector:
         """See `Picking`."""
