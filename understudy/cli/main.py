@@ -55,6 +55,7 @@ COMMANDS: dict[tuple[str, ...], Command] = {
     ("calibrate-leader",): Command(
         "understudy.cli.calibrate_leader", "CalibrateLeader", "how a leader arm's joints read as the robot's"
     ),
+    ("console",): Command("understudy.cli.console", "Console", "record from a web page, and look at what there is"),
     ("dataset", "info"): Command("understudy.cli.dataset", "DatasetInfo", "what a dataset holds"),
     ("dataset", "check"): Command("understudy.cli.dataset_look", "DatasetCheck", "may I train on this?"),
     ("dataset", "show"): Command("understudy.cli.dataset_look", "DatasetShow", "draw an episode, or all of it"),
@@ -85,6 +86,7 @@ COMMANDS: dict[tuple[str, ...], Command] = {
     ("export",): Command("understudy.cli.export", "Export", "write a run as a skill that can be deployed"),
     ("sim-arm",): Command("understudy.cli.sim_arm", "SimArm", "a simulated arm behind the topics of a real driver"),
     ("deploy",): Command("understudy.cli.deploy", "Deploy", "run a skill on an arm over ROS 2"),
+    ("bench", "capture"): Command("understudy.cli.bench_capture", "BenchCapture", "recording over ROS 2, beside rosbags"),
     ("bench", "env"): Command("understudy.cli.bench_env", "BenchEnv", "the simulated environment, beside panda-gym's"),
     ("bench", "loader"): Command("understudy.cli.bench", "BenchLoader", "training windows, beside robomimic's"),
     ("bench", "identify"): Command("understudy.cli.bench", "BenchIdentify", "is a fitted simulator worth it?"),
