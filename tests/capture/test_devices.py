@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from conformance.device import LIFT, NOW, VALUES, AxesConformance, DeviceConformance
+from device_hands import Terminal, Typist
 
 from understudy.capture.devices.device import Device, neutral
 from understudy.capture.devices.keyboard import KeyboardConfig, KeyboardDevice
@@ -21,37 +22,6 @@ from understudy.datasets.schema import ActionSpec
 from understudy.envs.arms.clock import VirtualClock
 from understudy.envs.arms.robot import load_robot
 from understudy.errors import InputError
-
-
-class Terminal:
-    """Both ends of a pty and a keyboard on it."""
-
-    def __init__(self) -> None:
-        self.person, self.tty = pty.openpty()
-        self.before = termios.tcgetattr(self.tty)
-        self.clock = VirtualClock()
-        self.device = KeyboardDevice(
-            LIFT, self.clock, KeyboardConfig(speed=0.5, hold_s=0.1, acceleration_s=0.0), self.tty
-        )
-        self.device.reset(VALUES)
-
-    def type(self, keys: str) -> None:
-        os.write(self.person, keys.encode())
-        # a pty hands bytes over before write returns, but only once the line discipline has run
-        self.wait_for(keys)
-
-    def wait_for(self, keys: str) -> None:
-        import select
-
-        assert select.select([self.tty], [], [], 2.0)[0], keys
-
-    def close(self) -> None:
-        self.device.close()
-        for descriptor in (self.person, self.tty):
-            try:
-                os.close(descriptor)
-            except OSError:
-                continue
 
 
 @pytest.fixture
@@ -65,37 +35,6 @@ class TestScripted(DeviceConformance):
     @pytest.fixture
     def device(self) -> Device:
         return ScriptedDevice("lift", load_robot("panda"), LIFT, np.random.default_rng(1))
-
-
-KEYS = {"x": "ws", "y": "ad", "z": "rf", "roll": "uo", "pitch": "ik", "yaw": "jl"}
-
-
-class Typist:
-    """A person at a terminal; a key that is held is typed again before every reading, as a terminal repeats it."""
-
-    speed = 0.5
-
-    def __init__(self, terminal: Terminal) -> None:
-        self.terminal = terminal
-        self.device = terminal.device
-
-    def push(self, label: str, direction: float) -> None:
-        self.terminal.type(KEYS[label][0 if direction > 0 else 1])
-
-    def let_go(self) -> None:
-        self.terminal.clock.advance(0.2)
-
-    def start(self) -> None:
-        self.terminal.type("\r")
-
-    def toggle(self) -> None:
-        self.terminal.type(" ")
-
-    def lose(self) -> None:
-        os.close(self.terminal.person)
-
-    def come_back(self) -> bool:
-        return False
 
 
 class TestKeyboardConformance(AxesConformance):

@@ -8,7 +8,8 @@ import numpy as np
 import pygame
 import pytest
 from conformance.device import LIFT, NOW, PERIOD_S, VALUES, AxesConformance
-from sdl_pads import VirtualPad, plugged_in
+from device_hands import PadHand
+from sdl_pads import plugged_in
 
 from understudy.capture.devices.gamepad import GamepadDevice, layout_of
 from understudy.capture.devices.make import DeviceOptions, make_device
@@ -16,52 +17,6 @@ from understudy.capture.devices.shaping import ShapingConfig
 from understudy.envs.arms.clock import VirtualClock
 from understudy.envs.arms.robot import load_robot
 from understudy.errors import InputError
-
-AT_ONCE = ShapingConfig(dead_band=0.08, speed=0.5, acceleration_s=0.0)
-STICKS = {"x": ("left_y", -1.0), "y": ("left_x", -1.0), "pitch": ("right_y", -1.0), "yaw": ("right_x", -1.0)}
-PAIRS = {"z": ("right_trigger", "left_trigger"), "roll": ("dpad_right", "dpad_left")}
-
-
-class PadHand:
-    """A person's hands on a virtual pad."""
-
-    speed = 0.5
-
-    def __init__(self, config: ShapingConfig = AT_ONCE) -> None:
-        self.pad = VirtualPad()
-        self.device = GamepadDevice(LIFT, PERIOD_S, config)
-
-    def push(self, label: str, direction: float) -> None:
-        if label in STICKS:
-            axis, sign = STICKS[label]
-            self.pad.move(axis, sign * direction)
-            return
-        control = PAIRS[label][0 if direction > 0 else 1]
-        if control.endswith("trigger"):
-            self.pad.move(control, 1.0)
-        else:
-            self.pad.press(control)
-
-    def let_go(self) -> None:
-        for axis, _ in STICKS.values():
-            self.pad.move(axis, 0.0)
-        for trigger in PAIRS["z"]:
-            self.pad.move(trigger, 0.0)
-        for button in PAIRS["roll"]:
-            self.pad.press(button, down=False)
-
-    def start(self) -> None:
-        self.pad.tap("start")
-
-    def toggle(self) -> None:
-        self.pad.tap("south")
-
-    def lose(self) -> None:
-        self.pad.unplug()
-
-    def come_back(self) -> bool:
-        self.pad = VirtualPad()
-        return True
 
 
 @pytest.fixture

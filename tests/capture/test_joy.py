@@ -8,79 +8,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 from conformance.device import LIFT, NOW, PERIOD_S, VALUES, AxesConformance
+from device_hands import JoyHand, Stream
 
 from understudy.capture.devices.joy import JoyDevice, JoyPad, JoySample
 from understudy.capture.devices.layout import load_layout
-from understudy.capture.devices.shaping import ShapingConfig
 from understudy.envs.arms.clock import VirtualClock
 from understudy.errors import InputError
-
-AT_ONCE = ShapingConfig(dead_band=0.08, speed=0.5, acceleration_s=0.0)
-MOVES = {"x": (1, 1.0), "y": (0, 1.0), "pitch": (4, 1.0), "yaw": (3, 1.0), "roll": (6, -1.0)}
-"""Label -> (axis of a Joy message from joy_node with an Xbox pad, value for the positive direction)."""
-
-
-class Stream:
-    """A publisher that repeats itself, as joy_node does: every look finds the latest state anew."""
-
-    def __init__(self, clock: VirtualClock) -> None:
-        self.clock = clock
-        self.axes = [0.0, 0.0, 1.0, 0.0, 0.0, 1.0, 0.0, 0.0]
-        self.waiting: list[JoySample] = []
-        self.silent = False
-        self.closed = 0
-
-    def say(self, *pressed: int) -> None:
-        buttons = tuple(int(i in pressed) for i in range(11))
-        self.waiting.append(JoySample(self.clock.now_ns(), tuple(self.axes), buttons))
-
-    def drain(self) -> list[JoySample]:
-        if not self.silent:
-            self.say()
-        waiting, self.waiting = self.waiting, []
-        return waiting
-
-    def why_silent(self) -> str:
-        return "nobody publishes /joy"
-
-    def close(self) -> None:
-        self.closed += 1
-
-
-class JoyHand:
-    """A person's hands on a joystick behind ROS."""
-
-    speed = 0.5
-
-    def __init__(self, config: ShapingConfig = AT_ONCE, layout: str = "") -> None:
-        self.clock = VirtualClock()
-        self.stream = Stream(self.clock)
-        self.device = JoyDevice(LIFT, PERIOD_S, self.stream, config, layout, clock=self.clock)
-
-    def push(self, label: str, direction: float) -> None:
-        if label == "z":
-            self.stream.axes[5 if direction > 0 else 2] = -1.0
-            return
-        axis, positive = MOVES[label]
-        self.stream.axes[axis] = positive * direction
-
-    def let_go(self) -> None:
-        self.stream.axes = [0.0, 0.0, 1.0, 0.0, 0.0, 1.0, 0.0, 0.0]
-
-    def start(self) -> None:
-        self.stream.say(7)
-
-    def toggle(self) -> None:
-        self.stream.say(0)
-        self.stream.say()
-
-    def lose(self) -> None:
-        self.stream.silent = True
-        self.clock.advance(0.6)
-
-    def come_back(self) -> bool:
-        self.stream.silent = False
-        return True
 
 
 @pytest.fixture

@@ -8,10 +8,10 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 from conformance.device import DeviceConformance
+from device_hands import CALIBRATION, Leader
 
 from understudy.capture.devices.device import neutral
 from understudy.capture.devices.leader import LeaderConfig, LeaderDevice, LeaderSample
-from understudy.capture.devices.leader_calibration import GripperLink, JointLink, LeaderCalibration
 from understudy.datasets.align import Aligned
 from understudy.envs.arms.actions import make_action_space
 from understudy.envs.arms.arm import Start
@@ -27,38 +27,6 @@ PANDA = load_robot("panda")
 KINEMATICS = Kinematics(PANDA)
 PERIOD_S = PANDA.period_s
 SPACES = ("tool_delta", "joint_delta", "joint_position", "joint_velocity")
-SIGNS = np.array([1, -1, 1, 1, -1, -1, 1])
-OFFSETS = np.array([0.1, 0.0, -0.4, 1.5, 0.2, -3.0, 0.7])
-CALIBRATION = LeaderCalibration(
-    robot="panda",
-    joints={
-        name: JointLink(leader=f"j{i}", sign=1 if SIGNS[i] > 0 else -1, offset_rad=float(OFFSETS[i]))
-        for i, name in enumerate(PANDA.joint_names)
-    },
-    gripper=GripperLink(leader="trigger", closed_rad=1.0, open_rad=0.0),
-)
-
-
-class Leader:
-    """Another arm's joint states, given as where the follower should go."""
-
-    def __init__(self, clock: VirtualClock) -> None:
-        self.clock = clock
-        self.pose = PANDA.home.copy()
-        self.trigger = 0.0
-        self.silent_since_ns: int | None = None
-        self.extra: dict[str, float] = {}
-
-    def latest(self) -> LeaderSample | None:
-        stamp = self.clock.now_ns() if self.silent_since_ns is None else self.silent_since_ns
-        joints = {f"j{i}": float(value) for i, value in enumerate(SIGNS * (self.pose - OFFSETS))}
-        return LeaderSample(stamp, {**joints, "trigger": self.trigger, **self.extra})
-
-    def why_silent(self) -> str:
-        return "nobody publishes /leader/joint_states"
-
-    def close(self) -> None:
-        self.silent_since_ns = self.clock.now_ns()
 
 
 def aligned_at(joints: np.ndarray) -> Aligned:

@@ -3,94 +3,20 @@
 from __future__ import annotations
 
 import struct
-from collections.abc import Sequence
 
 import numpy as np
 import pytest
 from conformance.device import LIFT, NOW, PERIOD_S, VALUES, AxesConformance
+from device_hands import PuckHand
 
 from understudy.capture.devices.shaping import ShapingConfig
 from understudy.capture.devices.spacemouse import (
-    HidHandle,
     Puck,
     SpaceMouseDevice,
     open_puck,
     udev_rule,
 )
-from understudy.envs.arms.clock import VirtualClock
 from understudy.errors import InputError
-
-AT_ONCE = ShapingConfig(dead_band=0.08, speed=0.5, acceleration_s=0.0)
-RAW = {"x": (0, 1), "y": (0, 0), "z": (0, 2), "roll": (1, 1), "pitch": (1, 0), "yaw": (1, 2)}
-"""Label -> (translation or rotation, which of its three numbers); all are counted the other way round."""
-
-
-class FakePuck:
-    """The kernel's end of a puck: reports wait until they are read, and a pulled cable is an OSError."""
-
-    def __init__(self) -> None:
-        self.reports: list[bytes] = []
-        self.gone = False
-        self.closed = 0
-
-    def read(self, max_length: int) -> Sequence[int]:
-        if self.gone:
-            raise OSError("read error")
-        return list(self.reports.pop(0)[:max_length]) if self.reports else []
-
-    def close(self) -> None:
-        self.closed += 1
-
-    def buttons(self, bits: int) -> None:
-        self.reports.append(struct.pack("<BI", 3, bits))
-
-    def click(self, bit: int) -> None:
-        self.buttons(1 << bit)
-        self.buttons(0)
-
-
-class PuckHand:
-    """A person's hand on a puck of the old kind: translation and rotation in reports of their own."""
-
-    speed = 0.5
-
-    def __init__(self, product: str = "SpaceMouse Compact", config: ShapingConfig = AT_ONCE) -> None:
-        self.product = product
-        self.clock = VirtualClock()
-        self.puck: FakePuck | None = FakePuck()
-        self.device = SpaceMouseDevice(LIFT, PERIOD_S, config, self.open, self.clock)
-
-    def open(self) -> tuple[str, HidHandle] | None:
-        return None if self.puck is None else (self.product, self.puck)
-
-    def push(self, label: str, direction: float) -> None:
-        assert self.puck is not None
-        numbers = [[0, 0, 0], [0, 0, 0]]
-        kind, which = RAW[label]
-        numbers[kind][which] = round(-350 * direction)
-        for report, triple in zip((1, 2), numbers, strict=True):
-            self.puck.reports.append(struct.pack("<Bhhh", report, *triple))
-
-    def let_go(self) -> None:
-        self.push("x", 0.0)
-
-    def start(self) -> None:
-        assert self.puck is not None
-        self.puck.click(1)
-
-    def toggle(self) -> None:
-        assert self.puck is not None
-        self.puck.click(0)
-
-    def lose(self) -> None:
-        assert self.puck is not None
-        self.puck.gone = True
-        self.puck = None
-
-    def come_back(self) -> bool:
-        self.puck = FakePuck()
-        self.clock.advance(1.1)
-        return True
 
 
 @pytest.fixture
