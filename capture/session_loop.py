@@ -170,6 +170,21 @@ class SessionLoop:
         return self._lights.lights() if self._told_lights is None else self._told_lights()
 
     @property
+    def latest(self) -> SessionView:
+        """As `view`, for who only shows it: does not count as somebody who attends."""
+        return self._view
+
+    @property
+    def dropped(self) -> int:
+        """Takes that were dropped."""
+        return self._wishes.dropped
+
+    @property
+    def finished(self) -> bool:
+        """Whether the operator has quit, or the dataset holds what was aimed at and no take is in hand."""
+        return self._quit or (self.session.state == "idle" and self._wishes.aim_reached)
+
+    @property
     def failure(self) -> UnderstudyError | None:
         """What went wrong last, for a script; None once something has gone right since."""
         return self._wishes.failure
@@ -298,7 +313,7 @@ class SessionLoop:
         self._hear(tick.reading.events)
         if tick.stopped:
             self._of_itself(lambda: self._wishes.guarded(lambda: self._wishes.ended(tick.stopped)))
-        self._press(tick.reading.events)
+        self._press(tuple(event for event in tick.reading.events if event != "quit"))  # that has ended the take
 
     def _broken(self, fault: UnderstudyError) -> str:
         """A take that the arm or the disk ended is judged like any other; then the fault is told."""

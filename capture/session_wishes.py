@@ -44,6 +44,8 @@ class SessionWishes:
         self.countdown_ns: int | None = None
         """When recording begins, on the clock; None while nothing counts down."""
         self.closed = False
+        self.dropped = 0
+        """Takes that were dropped."""
         self.on_saving: Callable[[], None] = lambda: None
         """Called before a take is written for good, which may take a while."""
         self.on_prepared: Callable[[], None] = lambda: None
@@ -196,6 +198,7 @@ class SessionWishes:
             return "The countdown is cancelled."
         had_steps = self._session.steps > 0
         self._session.drop()
+        self.dropped += had_steps
         self.findings = ()
         return "The take was dropped; it is in the trash." if had_steps else "Nothing was recorded."
 

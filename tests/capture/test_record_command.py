@@ -118,7 +118,8 @@ class Typist:
 
     def __init__(self, out: Path, *options: str) -> None:
         self.person, terminal = pty.openpty()
-        command = [sys.executable, "-m", "understudy", "record", "reach", "--device", "keyboard", "--out", str(out)]
+        command = [sys.executable, "-m", "understudy", "record", "reach", "--device", "keyboard", "--countdown", "0"]
+        command += ["--out", str(out)]
         self.process = subprocess.Popen(
             [*command, *options], stdin=terminal, stdout=terminal, stderr=terminal, cwd=Path(__file__).parents[2]
         )

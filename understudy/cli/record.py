@@ -1,37 +1,39 @@
-"""`understudy record`: demonstrations of a task into a dataset, by a script, by hand, or by watching a robot.
+"""`understudy record`: demonstrations of a task into a dataset, by a script, by a person, or by watching a robot.
 
-This module owns the loops around a session: which seed comes next, when to keep a take, and what is shown.
+This module owns which arm, device and dataset come together, and the loop of a script; a person's session is driven by
+`capture/session_loop.py` and shown by `session_terminal.py`.
 """
 
 from __future__ import annotations
 
+import contextlib
 import getpass
 import json
 import math
 import sys
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-import numpy as np
 import tyro
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+from understudy.capture.devices.make import AUTOMATIC, DEVICES, UNCOMMANDED, DeviceOptions, make_device
 from understudy.cli.options import require_seed
 from understudy.cli.signals import noted_signals
 from understudy.datasets.store import Dataset
 from understudy.envs.arms.robot import known_robots, load_robot
 from understudy.envs.randomization import load_randomization
+from understudy.envs.tasks.free import task_on
 from understudy.envs.tasks.task import make_task
-from understudy.errors import InputError, UnderstudyError
+from understudy.errors import InputError, RecordingError, UnderstudyError, unknown_name
 
 if TYPE_CHECKING:
-    from understudy.capture.devices.keyboard import KeyboardDevice
-    from understudy.capture.devices.scripted import ScriptedDevice
-    from understudy.capture.session import Session
-    from understudy.envs.arm_env import ArmEnv
+    from understudy.capture.devices.device import Device
+    from understudy.capture.session import Session, Stage
+    from understudy.capture.session_loop import SessionLoop
     from understudy.envs.arms.robot import RobotDescription
     from understudy.envs.tasks.task import Task
 
@@ -42,27 +44,39 @@ Stop = Callable[[], bool]
 
 ATTEMPTS_PER_EPISODE = 4
 """A scripted operator that fails more often than this (and 10 more) is given up on."""
+COUNTDOWN_S = 3.0
+"""A person has this long from the start key to the first step, unless they say otherwise."""
+ATTEND_S = 2.0
+"""An arm that is driven from a page holds when no page has been heard for this long."""
+LONGEST_S = 60.0
+"""Longest take of a person, s."""
 
 
 @dataclass(frozen=True)
 class Record:
     """Record demonstrations of a task into a dataset, until it holds as many episodes as asked for.
 
-    A dataset that exists is continued. In simulation a script or the keyboard drives the built-in arm; with
-    --watch the arm is driven by somebody else over ROS 2, and each episode that is announced is recorded.
+    A dataset that exists is continued; takes that an interruption left are reviewed first. In simulation a script or a
+    person drives the built-in arm; with --arm ros a person drives a real one, and with --watch the arm is driven by
+    somebody else over ROS 2, and each episode that is announced is recorded.
 
     Example:
         understudy record lift --device scripted --episodes 50 --out demos/lift
         understudy record lift --device keyboard --episodes 10 --out demos/by-hand
+        understudy record lift --device browser --episodes 10 --out demos/lift
+        understudy record lift --device gamepad --arm ros --robot franka.yaml --out demos/real
         understudy record lift --watch --robot panda --episodes 10 --out demos/watched
     """
 
     task: tyro.conf.Positional[str]
-    """What is demonstrated: drawer, insert, lift, pick_place, push, reach or stack."""
+    """What is demonstrated: drawer, insert, lift, pick_place, push, reach or stack; on a real arm any name."""
     out: Path
     """The dataset's folder."""
-    device: Literal["scripted", "keyboard"] = "scripted"
-    """Who drives the simulated arm."""
+    device: Annotated[str, tyro.conf.arg(metavar="|".join(DEVICES))] = "scripted"
+    """Who drives the arm."""
+    arm: Literal["sim", "ros", "watched"] = "sim"
+    """sim: the built-in simulator; ros: the arm behind the topics of the robot's file; watched: that arm, which
+    somebody else drives, while you say when takes begin and end."""
     robot: str = "panda"
     """A shipped robot, or the path of a robot's YAML file."""
     episodes: Annotated[int, tyro.conf.arg(metavar="N")] = 50
@@ -70,16 +84,39 @@ class Record:
     seed: int = 0
     """Seed of the first episode; the following count up from it."""
     keep_failures: bool = False
-    """Also keep takes that did not succeed, marked as failed. A person at the keyboard decides take by take, and
-    watched episodes are all kept."""
+    """Also keep takes of a script that did not succeed or fail the check. A person decides take by take, and watched
+    episodes are all kept."""
     randomize: str = "none"
     """Physics of the simulated arm: none, mild, default, hard, or a YAML file."""
     operator: str = ""
-    """Who demonstrates; by default the user's name, or "scripted"."""
+    """Who demonstrates; by default the user's name, or the script's."""
     max_seconds: float | None = None
     """Longest take, s; by default the task's horizon for a script, 60 s for a person, 300 s when watching."""
+    countdown: float | None = None
+    """From the wish to start until recording begins, s; by default 3 for a person."""
+    cameras: tuple[str, ...] | None = None
+    """Cameras of the robot's file that are recorded; by default none in simulation, and all of a real arm."""
+    options: tyro.conf.OmitArgPrefixes[DeviceOptions] = field(default_factory=DeviceOptions)
+    native: bool = True
+    """--arm ros, watched: also keep every sample at its own rate, beside the steps."""
+    native_images: bool = False
+    """--arm ros, watched: every camera frame too."""
+    reset_service: str | None = None
+    """--arm ros: std_srvs/Trigger that brings arm and scene to the start, instead of the robot file's."""
+    sim_time: bool = False
+    """--arm ros, watched: the arm's clock is the topic /clock."""
+    services: bool = False
+    """Also offer the session as ROS 2 services, /understudy/session/start and so on."""
+    console: bool = False
+    """Also serve the web page, whatever the device; --device browser does so anyway."""
+    host: str = "127.0.0.1"
+    """Where the page is served; any other address than this machine's own asks for a token."""
+    port: int = 8420
+    """0 takes any that is free."""
+    token: str = ""
+    """What a page must know; empty makes one up where one is needed."""
     watch: bool = False
-    """Watch a robot over ROS 2 instead of driving the simulated one."""
+    """Watch a robot over ROS 2 and record the episodes that are announced there."""
     json: bool = False
     """Print one JSON object at the end, for programs."""
 
@@ -88,28 +125,31 @@ class Record:
         with noted_signals() as asked:  # from the first import on
             if not self.watch:
                 self._require_arm()
-            robot, task = load_robot(self.robot), make_task(self.task)
-            if self.device == "scripted" and not self.watch and robot.name not in task.robots:
-                _require_solvable(robot, task)
-            randomization = load_randomization(self.randomize)
+            robot = load_robot(self.robot)
+            task = make_task(self.task) if self.arm == "sim" else task_on(self.task, robot)
             if self.watch:
                 return self._watch(robot, task, asked.is_set)
-            from understudy.envs.make import make_env  # pybullet: not needed for watching
-
-            env = make_env(self.task, robot, randomization=randomization, realtime=self.device == "keyboard")
-            by = self._by_script if self.device == "scripted" else self._by_hand
-            try:
-                return by(env, asked.is_set)
-            finally:
-                env.close()
+            if self.device == "scripted" and robot.name not in task.robots:
+                _require_solvable(robot, task)
+            with self._stage(robot, task) as stage:
+                if self.device in AUTOMATIC and self.arm != "watched":
+                    return self._by_script(stage, asked.is_set)
+                return self._by_hand(stage, asked.is_set)
 
     def _require_arm(self) -> None:
         from understudy.envs.foreign_env import FOREIGN_WAYS, is_foreign  # gymnasium: not needed for watching
 
+        if self.device not in DEVICES:
+            raise unknown_name("device", self.device, DEVICES)
         if is_foreign(self.task):
             raise InputError(
                 f"{self.task!r} is an environment of Gymnasium's own: no script of ours solves it, and it has no arm "
                 f"that a keyboard could drive. {FOREIGN_WAYS}"
+            )
+        if self.device in UNCOMMANDED and self.arm == "sim":
+            raise InputError(
+                f"--device {self.device} records an arm that a person moves by hand, and a simulated one cannot be "
+                "taken by the hand; add --arm ros and --robot FILE."
             )
 
     def _require_numbers(self) -> None:
@@ -118,6 +158,8 @@ class Record:
         require_seed(self.seed)
         if self.max_seconds is not None and not (math.isfinite(self.max_seconds) and self.max_seconds > 0):
             raise InputError(f"--max-seconds must be a positive number of seconds, got {self.max_seconds}.")
+        if self.countdown is not None and not (math.isfinite(self.countdown) and self.countdown >= 0):
+            raise InputError(f"--countdown must be a number of seconds, at least 0, got {self.countdown}.")
 
     def _dataset(self, robot: RobotDescription, task: Task) -> Dataset:
         """The dataset to add to. Opened last: what cannot be recorded leaves no empty folder behind."""
@@ -142,96 +184,171 @@ class Record:
                 _say("stopped")
         return self._close(dataset, before, 0)
 
-    def _session(self, env: ArmEnv, device: object, dataset: Dataset) -> Session:
+    # the arm and the device
+
+    @contextlib.contextmanager
+    def _stage(self, robot: RobotDescription, task: Task) -> Iterator[Stage]:
+        """The arm under control, closed at the end."""
+        stage: Any
+        if self.arm == "sim":
+            from understudy.envs.make import make_env  # pybullet
+
+            stage = make_env(
+                self.task,
+                robot,
+                randomization=load_randomization(self.randomize),
+                cameras=self.cameras or (),
+                realtime=self.device not in AUTOMATIC,
+            )
+        else:
+            stage = self._real_stage(robot, task)
+        try:
+            yield stage
+        finally:
+            stage.close()
+
+    def _real_stage(self, robot: RobotDescription, task: Task) -> Stage:
+        from understudy.capture.hardware import HardwareConfig, make_stage
+        from understudy.capture.watch_stage import make_watch_stage
+
+        config = HardwareConfig(
+            cameras=self.cameras,
+            reset_service=self.reset_service,
+            native=self.native,
+            native_images=self.native_images,
+            sim_time=self.sim_time,
+        )
+        if self.arm == "watched":
+            return make_watch_stage(robot, task, config)
+        return make_stage(robot, task, config, by_hand=self.device in UNCOMMANDED)
+
+    def _device(self, stage: Stage) -> Device:
+        if self.arm == "watched":
+            from understudy.capture.watch_stage import WatchedDevice
+
+            return WatchedDevice(stage.control.actions.spec)
+        control = stage.control
+        return make_device(
+            self.device,
+            spec=control.actions.spec,
+            robot=control.robot,
+            clock=control.arm.clock,
+            period_s=control.robot.period_s,
+            task=self.task,
+            options=self.options,
+        )
+
+    def _session(self, stage: Stage, device: Device, dataset: Dataset) -> Session:
         from understudy.capture.session import Session, SessionConfig
 
-        scripted = self.device == "scripted"
-        horizon_s = env.task.horizon / env.control.robot.rate_hz
-        longest = self.max_seconds or (horizon_s if scripted else 60.0)
-        operator = self.operator or ("scripted" if scripted else _user())
-        return Session(env, device, dataset, SessionConfig(operator=operator, max_s=longest))  # type: ignore[arg-type]
+        automatic = device.name in AUTOMATIC
+        horizon_s = stage.task.horizon / stage.control.robot.rate_hz
+        longest = self.max_seconds or (horizon_s if automatic else LONGEST_S)
+        operator = self.operator or (device.name if automatic else _user())
+        return Session(stage, device, dataset, SessionConfig(operator=operator, max_s=longest))
 
-    def _by_script(self, env: ArmEnv, stop: Stop) -> int:
-        from understudy.capture.devices.scripted import ScriptedDevice
+    # a script
 
-        device = ScriptedDevice(self.task, env.control.robot, env.control.actions.spec, None)
-        dataset = self._dataset(env.control.robot, env.task)
+    def _by_script(self, stage: Stage, stop: Stop) -> int:
+        device = self._device(stage)
+        dataset = self._dataset(stage.control.robot, stage.task)
         before = len(dataset)
-        failed = self._record_scripted(env, device, dataset, stop) if before < self.episodes else 0
+        failed = self._record_scripted(stage, device, dataset, stop) if before < self.episodes else 0
         return self._close(dataset, before, failed)
 
-    def _by_hand(self, env: ArmEnv, stop: Stop) -> int:
-        from understudy.capture.devices.keyboard import KeyboardDevice
+    def _record_scripted(self, stage: Stage, device: Device, dataset: Dataset, stop: Stop) -> int:
+        """Record takes of a script until there are enough; returns how many failed and were not kept."""
+        from understudy.capture.session_loop import LoopConfig, SessionLoop, fresh_seeds
 
-        device = KeyboardDevice(env.control.actions.spec, env.control.arm.clock)
-        try:
-            dataset = self._dataset(env.control.robot, env.task)
-            before = len(dataset)
-            dropped = self._record_by_hand(env, device, dataset, stop) if before < self.episodes else 0
-        finally:
-            device.close()
-        return self._close(dataset, before, dropped)
-
-    def _record_scripted(self, env: ArmEnv, device: ScriptedDevice, dataset: Dataset, stop: Stop) -> int:
-        """Record scripted takes until there are enough; returns how many failed and were not kept."""
-        session = self._session(env, device, dataset)
+        loop = SessionLoop(
+            self._session(stage, device, dataset),
+            config=LoopConfig(countdown_s=self.countdown or 0.0, auto_prepare=False, view_hz=1.0),
+            seeds=fresh_seeds(dataset, self.seed),
+        )
         failed = 0
         try:
             with _progress(self.json) as progress:
                 bar = progress.add_task(f"recording {self.task}", total=self.episodes, completed=len(dataset))
-                for seed in _seeds(dataset, self.seed):
-                    device.reseed(np.random.default_rng([seed, 1]))
-                    session.prepare(seed=seed)
-                    if _play(session, stop) or self.keep_failures:
-                        session.keep()
+                while len(dataset) < self.episodes:
+                    if _play(loop, stop) or self.keep_failures:
+                        loop.ask("keep", "anyway")
                         progress.advance(bar)
                     else:
-                        session.drop()
+                        loop.ask("drop")
                         failed += 1
-                    if len(dataset) >= self.episodes:
-                        return failed
-                    self._require_progress(env, len(session.kept), failed)
+                    self._require_progress(stage, len(loop.latest.kept), failed)
         finally:
-            session.close()
+            loop.close()
         return failed
 
-    def _require_progress(self, env: ArmEnv, kept: int, failed: int) -> None:
+    def _require_progress(self, stage: Stage, kept: int, failed: int) -> None:
         if failed > ATTEMPTS_PER_EPISODE * (kept + 1) + 10:
             raise UnderstudyError(
                 f"The scripted operator solved {kept} of {kept + failed} takes of {self.task!r} here, too few to go "
-                f"on; {', or '.join(self._remedies(env))}."
+                f"on; {', or '.join(self._remedies(stage))}."
             )
 
-    def _remedies(self, env: ArmEnv) -> list[str]:
+    def _remedies(self, stage: Stage) -> list[str]:
         """What may help where the script fails."""
         remedies = [] if self.randomize == "none" else ["use milder --randomize"]
         if self.max_seconds is not None:
             remedies.append(f"allow longer takes than --max-seconds {self.max_seconds:g}")
-        if env.control.robot.name not in env.task.robots:
+        if stage.control.robot.name not in stage.task.robots:
             remedies.append(
                 f"see what doctor --robot {self.robot} says of the robot (the script was made for "
-                f"{', '.join(env.task.robots)}), record with --device keyboard"
+                f"{', '.join(stage.task.robots)}), record with --device keyboard"
             )
         return [*remedies, "keep what fails with --keep-failures"]
 
-    def _record_by_hand(self, env: ArmEnv, device: KeyboardDevice, dataset: Dataset, stop: Stop) -> int:
-        """Let a person at the keyboard record until there are enough; returns how many takes were dropped."""
-        from understudy.capture.devices.keyboard import HELP
+    # a person
 
-        session = self._session(env, device, dataset)
-        dropped = 0
-        _say(HELP)
+    def _by_hand(self, stage: Stage, stop: Stop) -> int:
+        device = self._device(stage)
         try:
-            for seed in _seeds(dataset, self.seed):
-                session.prepare(seed=seed)
-                outcome = _take_by_hand(session, device, env, stop)
-                dropped += outcome == "dropped"
-                _say(f"{outcome}; the dataset holds {len(dataset)} of {self.episodes}")
-                if outcome == "quit" or len(dataset) >= self.episodes:
-                    break
+            dataset = self._dataset(stage.control.robot, stage.task)
+            before = len(dataset)
+            dropped = self._record_by_hand(stage, device, dataset, stop) if before < self.episodes else 0
         finally:
-            session.close()
-        return dropped
+            device.close()
+        return self._close(dataset, before, dropped)
+
+    def _record_by_hand(self, stage: Stage, device: Device, dataset: Dataset, stop: Stop) -> int:
+        """Let a person record until there are enough, by whatever front; returns how many takes were dropped."""
+        from understudy.capture.session_loop import LoopConfig, SessionLoop, fresh_seeds
+        from understudy.cli.session_terminal import SessionTerminal
+
+        paged = device.name == "browser"
+        config = LoopConfig(
+            aim=self.episodes,
+            countdown_s=COUNTDOWN_S if self.countdown is None else self.countdown,
+            auto_prepare=self.arm == "sim" or self.reset_service is None,
+            resume_takes=True,
+            attend_s=ATTEND_S if paged else None,
+        )
+        loop = SessionLoop(self._session(stage, device, dataset), config=config, seeds=fresh_seeds(dataset, self.seed))
+        with contextlib.ExitStack() as stack:
+            stack.callback(loop.close)
+            for line in filter(None, [str(getattr(device, "help", ""))]):
+                _say(line)
+            if paged or self.console:
+                _say(f"open {stack.enter_context(self._page(loop, device))}")
+            if self.services:
+                from understudy.capture.ros_services import SessionServices  # rclpy
+
+                stack.enter_context(SessionServices(loop))
+            terminal = stack.enter_context(SessionTerminal(loop, keys=device.name != "keyboard"))
+            # at the page an episode may still be taken back when the last one is there
+            loop.run(lambda: stop() or terminal.quit.is_set() or (loop.finished and not paged))
+        if stop():
+            _say("stopped")
+        return loop.dropped
+
+    def _page(self, loop: SessionLoop, device: Device) -> contextlib.AbstractContextManager[str]:
+        from understudy.capture.console.config import ConsoleConfig
+        from understudy.capture.console.server import serve
+
+        robot = "" if self.robot in known_robots() else self.robot
+        return serve(loop, device, ConsoleConfig(host=self.host, port=self.port, token=self.token, robot=robot))
 
     def _close(self, dataset: Dataset, before: int, dropped: int) -> int:
         """The closing line."""
@@ -260,64 +377,24 @@ def _require_solvable(robot: RobotDescription, task: Task) -> None:
         )
 
 
-def _play(session: Session, stop: Stop) -> bool:
-    """Record one take from `ready` until the session stops it; returns whether it succeeded."""
-    session.start()
-    while session.state == "recording":
-        _leave_if(stop)
-        session.tick()
-    return bool(session.success)
+def _play(loop: SessionLoop, stop: Stop) -> bool:
+    """Record one take of a script up to its review; returns whether it succeeded and passed the gate.
 
-
-def _take_by_hand(session: Session, device: KeyboardDevice, env: ArmEnv, stop: Stop) -> str:
-    """One prepared take, driven by keys: returns "kept", "dropped" or "quit"."""
-    period_ns = round(env.control.robot.period_s * 1e9)
-    _say("ready: enter starts")
-    while session.state != "idle":
-        _leave_if(stop)
-        if session.state == "recording":
-            tick = session.tick()
-            if tick.stopped:
-                verdict = "success" if session.success else "no success"
-                _say(f"stopped ({tick.stopped}) after {session.steps} steps, {verdict}: y keeps, n drops")
-            continue
-        # Nothing moves between takes: only keys are read, at the control rate.
-        env.control.arm.clock.sleep_until(env.control.arm.clock.now_ns() + period_ns)
-        for event in session.poll():
-            if event in ("quit", "lost"):
-                return "quit"
-            if event == "start" and session.state == "ready":
-                session.start()
-            elif event in ("success", "failure") and session.state == "review":
-                session.mark(event == "success")
-                _say(f"marked as {event}")
-            elif event == "keep" and session.state == "review":
-                session.keep()
-                return "kept"
-            elif event == "drop" and session.state == "review":
-                session.drop()
-                return "dropped"
-            elif event == "undo" and session.state == "ready" and session.kept:
-                session.drop()
-                _say(f"took back {session.undo()}")
-                return "undone"
-    return "dropped"
-
-
-def _leave_if(stop: Stop) -> None:
-    """Leave between two ticks, where nothing is half done. The take in hand stays recoverable."""
-    if stop():
-        raise KeyboardInterrupt
-
-
-def _seeds(dataset: Dataset, first: int) -> Iterator[int]:
-    """Seeds that no episode of the dataset used and no other recorder has claimed, from `first` on."""
-    used = {dataset.summary(id).info.seed for id in dataset.select(unreadable={})}
-    seed = max([first, *(known + 1 for known in used if known is not None and known >= first)])
-    while True:
-        seed = dataset.claim_seed(seed)
-        yield seed
-        seed += 1
+    Raises:
+        UnderstudyError: the arm, the disk or the gate kept it from being recorded.
+    """
+    loop.ask("prepare")
+    told = loop.ask("start")
+    if loop.latest.state == "ready" and loop.latest.countdown_s == 0:
+        raise RecordingError(told)
+    while loop.session.state != "review":
+        if stop():  # between two ticks, where nothing is half done; the take in hand stays recoverable
+            raise KeyboardInterrupt
+        loop.turn()
+        if loop.failure is not None:
+            raise loop.failure
+    view = loop.latest
+    return bool(view.success) and not any(finding.severity == "failure" for finding in view.findings)
 
 
 def _report_recovery(dataset: Dataset) -> None:

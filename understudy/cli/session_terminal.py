@@ -1,0 +1,165 @@
+"""The terminal as a front of a session: one line of status redrawn in place, and a line for what has happened.
+
+Uses the session's loop as any front does, from a thread of its own. Where the session's device is not the keyboard, the
+keys that start, stop and keep takes are read here too: a foot pedal that types keys is one.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import shutil
+import sys
+import threading
+from types import TracebackType
+from typing import TYPE_CHECKING, TextIO
+
+from understudy.errors import InputError, UnderstudyError
+
+if TYPE_CHECKING:
+    from understudy.capture.devices.terminal_keys import TerminalKeys
+    from understudy.capture.session_loop import SessionLoop
+    from understudy.capture.session_view import SessionView, Wish
+
+__all__ = ["SessionTerminal", "status_line"]
+
+REDRAW_S = 0.2
+"""The status is redrawn this often at most."""
+KEYS_HELP = (
+    "enter start   . stop   g success   b failure   v unmark   y keep   n drop   z undo last kept   x redo\n"
+    "h hold the arm   t take over   e hand back   q quit"
+)
+_CLEAR = "\r\x1b[2K"
+
+
+class SessionTerminal:
+    """Shows a session on a stream and reads session keys, while inside a `with` statement."""
+
+    def __init__(self, loop: SessionLoop, *, keys: bool, stream: TextIO | None = None) -> None:
+        """Args:
+        loop: the session.
+        keys: read session keys from standard input, if that is a terminal; False where the device reads it.
+        stream: where to write; None is standard error. Only on a terminal is the status redrawn.
+        """
+        self.quit = threading.Event()
+        """Set when the operator has quit by a key."""
+        self._loop = loop
+        self._stream = stream or sys.stderr
+        self._redraws = self._stream.isatty()
+        self._shown: SessionView | None = None
+        self._keys: TerminalKeys | None = None
+        self._reads = keys and sys.stdin is not None and sys.stdin.isatty()
+        self._ending = threading.Event()
+        self._threads = [threading.Thread(target=self._watch, name="terminal")]
+        if self._reads:
+            self._threads.append(threading.Thread(target=self._read, name="terminal-keys"))
+
+    def __enter__(self) -> SessionTerminal:
+        if self._reads:
+            from understudy.capture.devices.terminal_keys import TerminalKeys
+
+            self._keys = TerminalKeys(who="the terminal")
+            self._say(KEYS_HELP)
+        for thread in self._threads:
+            thread.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._ending.set()
+        for thread in self._threads:
+            thread.join()
+        if self._keys is not None:
+            self._keys.close()
+        self._show(self._loop.latest)
+        if self._redraws:
+            self._write(_CLEAR)
+
+    def _watch(self) -> None:
+        view = self._loop.latest
+        self._show(view)
+        while not self._ending.is_set():
+            # not `wait_view`: somebody looks at a terminal also when nobody does, so it does not count as attending
+            self._ending.wait(REDRAW_S / 4)
+            fresh = self._loop.latest
+            if fresh.revision != view.revision:
+                view = fresh
+                self._show(view)
+
+    def _show(self, view: SessionView) -> None:
+        before, self._shown = self._shown, view
+        for line in news(before, view):
+            self._say(line)
+        if self._redraws and not self._ending.is_set():
+            width = shutil.get_terminal_size().columns - 1
+            self._write(_CLEAR + status_line(view)[:width])
+
+    def _say(self, text: str) -> None:
+        self._write((_CLEAR if self._redraws else "") + text + "\n")
+
+    def _write(self, text: str) -> None:
+        with contextlib.suppress(OSError, ValueError):  # the terminal is gone: the session goes on without it
+            self._stream.write(text)
+            self._stream.flush()
+
+    def _read(self) -> None:
+        from understudy.capture.devices.keyboard import EVENTS
+
+        assert self._keys is not None
+        while not self._ending.is_set() and not self._keys.gone:
+            for key in self._keys.typed(wait_s=REDRAW_S):
+                event = EVENTS.get(key)
+                if event == "quit":
+                    self.quit.set()
+                elif event is not None:
+                    self._ask(event)  # type: ignore[arg-type]
+
+    def _ask(self, wish: Wish) -> None:
+        try:
+            self._loop.ask(wish)
+        except InputError as error:
+            self._say(str(error))
+        except UnderstudyError as error:
+            self._say(f"error: {error}")
+
+
+def status_line(view: SessionView) -> str:
+    """The session in one line: state, time, sources that are not well, episodes, and what to do next."""
+    word = {"idle": "IDLE", "ready": "READY", "recording": "RECORDING", "review": "REVIEW", "saving": "SAVING"}
+    parts = [word[view.state]]
+    if view.countdown_s > 0:
+        parts.append(f"starts in {view.countdown_s:.0f} s")
+    if view.state in ("recording", "review"):
+        parts.append(f"{view.elapsed_s:.1f} of {view.max_s:g} s")
+    if view.device_lost:
+        parts.append(f"{view.device} LOST")
+    unwell = [f"{light.name} {light.state}" for light in view.lights if light.state != "alive"]
+    parts.append(", ".join(unwell) if unwell else f"{len(view.lights)} sources alive")
+    parts.append(f"{view.episodes} of {view.aim} episodes" if view.aim else f"{view.episodes} episodes")
+    return f"{' | '.join(parts)} | {view.prompt}"
+
+
+def news(before: SessionView | None, view: SessionView) -> list[str]:
+    """What has happened between two views, a line each; nothing for what only counts on."""
+    if before is None:
+        return _ready(view) if view.state == "ready" else []
+    lines: list[str] = []
+    fresh = view.message if view.message != before.message else ""
+    if view.error and view.error != before.error:
+        lines.append(f"error: {view.error}")
+    if view.state == "review" and before.state != "review":
+        lines.append(f"{view.message} Keys: y keeps, n drops")
+        lines += [f"{finding.severity}: {finding.text}" for finding in view.findings]
+    elif before.state in ("recording", "review", "saving") and view.state in ("idle", "ready"):
+        happened = "kept" if before.state == "saving" or len(view.kept) > len(before.kept) else "dropped"
+        lines.append(f"{happened}; the dataset holds {view.episodes}" + (f" of {view.aim}" if view.aim else ""))
+    elif fresh:
+        lines.append(fresh)
+    if view.state == "ready" and before.state != "ready":
+        lines += _ready(view)
+    return lines
+
+
+def _ready(view: SessionView) -> list[str]:
+    found = [f"{finding.severity}: {finding.text}" for finding in view.findings]
+    return ["ready: start on the page" if view.device == "browser" else "ready: enter starts", *found]
