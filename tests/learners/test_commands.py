@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from understudy.cli.main import main
+from understudy.envs.randomization import load_randomization
 
 
 @pytest.fixture(scope="module")
@@ -67,6 +68,10 @@ def test_fine_tuning_keeps_one_of_the_two_and_says_which(
         str(trained),
         "mild",
     )
+    ranges, mild = load_randomization(str(run / "randomization.yaml")), load_randomization("mild")
+    assert ranges is not None
+    assert mild is not None
+    assert ranges.distributions == mild.distributions
     exported = ask(capsys, "export", run, "--out", tmp_path / "tuned.skill", "--json")
     assert exported["learner"] == "finetune-ppo"
 
