@@ -121,12 +121,65 @@ class Page:
         self._open.close()
 
 
+NEAR_M, TAP_M = 0.008, 0.05
+"""Nearer than this is there; nearer than that a person taps keys instead of holding them."""
+KEYS = {"x": ("w", "s"), "y": ("a", "d"), "z": ("r", "f")}
+
+
+def steer(page: Any, stand: Stand, goal: dict[str, float], until_s: float) -> None:
+    """Bring the tool to a place (axis -> m) by the page's keys, as a person does who sees it."""
+    held: set[str] = set()
+    while stand.state == "recording":
+        assert time.monotonic() < until_s, f"on the way to {goal}: {stand.loop.view()}"
+        tool = dict(zip("xyz", stand.loop.view().tool_position or (), strict=True))
+        off = {axis: place - tool[axis] for axis, place in goal.items() if abs(place - tool[axis]) > NEAR_M}
+        if not off:
+            break
+        wanted = {KEYS[axis][0 if error > 0 else 1] for axis, error in off.items()}
+        for key in held - wanted:
+            page.keyboard.up(key)
+        for key in wanted - held:
+            page.keyboard.down(key)
+        held = wanted
+        if max(map(abs, off.values())) < TAP_M:
+            page.wait_for_timeout(40)
+            for key in held:
+                page.keyboard.up(key)
+            held = set()
+            page.wait_for_timeout(200)
+        page.wait_for_timeout(15)
+    for key in held:
+        page.keyboard.up(key)
+
+
+def lift(stand: Stand, page: Any, *, look: Callable[[str], None] = lambda phase: None) -> None:
+    """Lift the cube by keys on the page; the task ends the take.
+
+    Args:
+        stand: a session of `lift` that is recording.
+        page: Playwright's.
+        look: called when the tool is "above" the cube, "around" it, and when it is lifted ("up").
+    """
+    aligned = stand.loop.session.stage.aligned
+    assert aligned is not None
+    x, y, z = (float(value) for value in aligned.values["object_position"])
+    until_s = time.monotonic() + 60.0
+    steer(page, stand, {"x": x, "y": y, "z": z + 0.15}, until_s)
+    look("above")
+    steer(page, stand, {"x": x, "y": y, "z": z}, until_s)
+    look("around")
+    page.keyboard.press(" ")
+    page.wait_for_timeout(800)
+    steer(page, stand, {"z": z + 0.25}, until_s)
+    look("up")
+
+
 def chromium() -> str:
-    """The browser's path. Skips the test where there is none, but for CI, which must have one."""
+    """The browser's path. Skips the test where there is none, but in CI, which must have one."""
     found = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
     if found is None:
         reason = "there is no chromium on PATH (apt-get install chromium)"
-        if os.environ.get("CI"):
+        if os.environ.get("CI") or os.environ.get("UNDERSTUDY_REQUIRE_PEERS"):
             pytest.fail(reason)
         pytest.skip(reason)
     return found

@@ -19,8 +19,8 @@ from understudy.datasets.store import Dataset
 def test_it_tells_where_it_is_and_ends_with_what_there_is(tmp_path: Path) -> None:
     folder = tmp_path / "reach"
     command = subprocess.Popen(
-        [sys.executable, "-m", "understudy", "console", "reach", "--out", str(folder), "--port", "0", "--countdown-s", "0",
-         "--episodes", "1", "--operator", "ada"],
+        [sys.executable, "-m", "understudy", "console", "reach", "--out", str(folder), "--port", "0",
+         "--countdown-s", "0", "--episodes", "1", "--operator", "ada"],
         stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
     )  # fmt: skip
     try:

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
-from console_support import PATIENT, Stand, console
+from console_support import PATIENT, Stand, console, lift
 
 from understudy.capture.console.server import serve
 from understudy.capture.devices.browser import BrowserConfig
@@ -112,6 +112,22 @@ class TestByKeyboard:
         stand.wait(lambda: id not in stand.dataset.ids, "undo")
         page.keyboard.press("Shift+Z")
         stand.wait(lambda: id in stand.dataset.ids, "redo")
+
+    @pytest.mark.parametrize("takes", [1, pytest.param(10, marks=pytest.mark.slow)])
+    def test_lifts_are_demonstrated(self, stand: Stand, open_page: Open, takes: int) -> None:
+        """What docs/tutorials/operator.md tells a person to do, done by keys that look at the cube."""
+        page = open_page()
+        page.set_default_timeout(30_000)
+        before = len(stand.loop.view().kept)
+        for take in range(takes):
+            begin(stand, page)
+            lift(stand, page)
+            wait_state(page, "review")
+            assert "no success" not in page.inner_text("#numbers")
+            page.keyboard.press("y")
+            stand.wait(lambda take=take: len(stand.loop.view().kept) == before + take + 1, "a kept take")  # type: ignore[misc]
+        for id in stand.loop.view().kept[before:]:
+            assert stand.dataset.summary(id).info.success is True
 
     def test_everything_is_reached_by_tab_and_pressed_by_enter(self, stand: Stand, open_page: Open) -> None:
         page = open_page()
