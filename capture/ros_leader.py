@@ -39,7 +39,7 @@ class RosLeader:
         self._topic = topic
         self._lock = threading.Lock()
         self._sample: LeaderSample | None = None
-        self._graph = Graph("understudy_leader") if beside is None else beside._graph
+        self._graph: Graph = Graph("understudy_leader") if beside is None else beside._graph
         self._graph.node.create_subscription(JointState, topic, self._hear, sensors())
         if beside is None:
             self._graph.start()

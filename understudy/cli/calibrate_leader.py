@@ -139,7 +139,7 @@ class CalibrateLeader:
             _say("The leader has no joint for the gripper; it will stay as it is.")
             return None
         name = self.gripper_joint or left_over[0]
-        ends = []
+        ends: list[float] = []
         while len(ends) < 2:
             _say(f"{'Open' if ends else 'Close'} the leader's gripper ({name}), hold it so, and press Enter.")
             _wait_for_enter(stop)
