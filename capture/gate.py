@@ -8,6 +8,7 @@ in spite of a failure is the operator's word, and the loop's to ask for.
 
 from __future__ import annotations
 
+import dataclasses
 import math
 import shutil
 from collections import Counter
@@ -21,6 +22,7 @@ from understudy.capture.session import Session
 from understudy.capture.session_view import Finding, StreamLight
 from understudy.datasets.checking.check_config import CheckConfig
 from understudy.datasets.checking.checks import EpisodeVerdict, compared, judge
+from understudy.datasets.checking.measures import Measures
 from understudy.datasets.disk import RESERVE_BYTES
 from understudy.errors import DatasetError, InputError
 
@@ -29,8 +31,6 @@ COMPARED = 50
 """Takes kept in this session that the next is compared with."""
 FEW_STEPS = 20
 """Shares are told of no fewer steps than this."""
-ROWS = 32
-"""Rows of a take that are kept for that."""
 
 
 @dataclass(frozen=True)
@@ -206,9 +206,10 @@ class Gate:
             return (*self._during.values(), Finding("failure", "after", "the take has no steps"))
         self._measure_rate(episode.tick_ns[-1] - episode.tick_ns[0])
         path = self._session.dataset.path
-        alone = judge("this take", path, episode, self._config.check, ROWS)
-        verdict = compared([*self._verdicts.values(), alone], self._config.check)[-1]
-        self._last = alone
+        alone = judge("this take", path, episode, self._config.check)
+        # The tool pose was computed from the joints as it was recorded: that they belong together needs no proof.
+        self._last = dataclasses.replace(alone, measures=_without_kinematic(alone.measures))
+        verdict = compared([*self._verdicts.values(), self._last], self._config.check)[-1]
         said = [
             Finding("failure" if finding.level == "fail" else "warning", "after", finding.text)
             for finding in verdict.findings
@@ -227,6 +228,10 @@ class Gate:
         path = self._session.take_path
         if path is not None and path.exists() and span_ns > 1e9:
             self._bytes_per_s = max(1.0, path.stat().st_size / (span_ns * 1e-9))
+
+
+def _without_kinematic(measures: Measures | None) -> Measures | None:
+    return None if measures is None else dataclasses.replace(measures, kinematic=None)
 
 
 def failures(findings: tuple[Finding, ...]) -> tuple[str, ...]:
