@@ -49,7 +49,7 @@ class SdlPad:
         self._pygame: Any = pygame
         self._sdl: Any = controller
         try:
-            pygame.display.init()  # SDL hands out no events without its video part
+            self._begin()
             controller.init()
         except pygame.error as error:
             raise InputError(f"SDL cannot read game pads here: {error}.") from error
@@ -70,11 +70,25 @@ class SdlPad:
         strangers = [i for i in range(self._sdl.get_count()) if not self._sdl.is_controller(i)]
         return [str(joysticks.Joystick(i).get_name()) for i in strangers]
 
+    def _begin(self) -> None:
+        """Start SDL's video part, without which it hands out no events; with a display that is gone, the dummy one."""
+        try:
+            self._pygame.display.init()
+        except self._pygame.error:
+            os.environ["SDL_VIDEODRIVER"] = "dummy"
+            self._pygame.display.init()
+
     def poll(self) -> PadState | None:
-        """What the pad says now; None while there is none."""
+        """What the pad says now; None while there is none, or SDL fails."""
+        try:
+            if not self._pygame.display.get_init():  # a window that closed took SDL's video part along
+                self._begin()
+            return self._poll()
+        except self._pygame.error:
+            return None
+
+    def _poll(self) -> PadState | None:
         events = self._pygame
-        if not events.display.get_init():  # a window that closed took SDL's video part along
-            events.display.init()
         wanted = [events.CONTROLLERBUTTONDOWN, events.CONTROLLERDEVICEADDED, events.CONTROLLERDEVICEREMOVED]
         found = events.event.get(wanted)
         # The rest that pads send would fill SDL's queue, which a window's own events need.

@@ -8,7 +8,7 @@ import numpy as np
 import pygame
 import pytest
 from conformance.device import LIFT, NOW, PERIOD_S, VALUES, AxesConformance
-from device_hands import PadHand
+from device_hands import AT_ONCE, PadHand
 from sdl_pads import plugged_in
 
 from understudy.capture.devices.gamepad import GamepadDevice, layout_of
@@ -91,6 +91,29 @@ def test_a_window_that_closed_does_not_take_the_pad_along(hand: PadHand) -> None
     reading = hand.device.read(NOW)
     assert reading.events == ()
     assert reading.action[0] > 0.0
+
+
+def test_an_sdl_that_fails_is_a_lost_pad(hand: PadHand, monkeypatch: pytest.MonkeyPatch) -> None:
+    hand.device.reset(VALUES)
+    hand.pad.move("left_y", -1.0)
+
+    def fail(*_: object) -> None:
+        raise pygame.error("video system not initialized")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(pygame.event, "get", fail)
+        assert hand.device.read(NOW).events == ("lost",)
+    assert hand.device.read(NOW).events == ("back",)
+
+
+def test_a_display_that_is_gone_does_not_take_the_pads_along(hand: PadHand, monkeypatch: pytest.MonkeyPatch) -> None:
+    hand.device.close()
+    pygame.display.quit()
+    monkeypatch.setenv("DISPLAY", ":77")
+    monkeypatch.setenv("SDL_VIDEODRIVER", "x11")
+    device = GamepadDevice(LIFT, PERIOD_S, AT_ONCE)
+    assert pygame.display.get_driver() == "dummy"
+    device.close()
 
 
 def test_it_is_made_by_name_with_the_options(hand: PadHand) -> None:

@@ -9,6 +9,8 @@ import numpy as np
 import pytest
 from conformance.device import LIFT, NOW, PERIOD_S, VALUES, AxesConformance
 from device_hands import JoyHand, Stream
+from hypothesis import given
+from hypothesis import strategies as st
 
 from understudy.capture.devices.joy import JoyDevice, JoyPad, JoySample
 from understudy.capture.devices.layout import load_layout
@@ -50,6 +52,21 @@ def test_a_trigger_that_was_never_touched_reads_zero_which_is_not_half_pressed(h
     hand.stream.axes[5] = 0.0  # passing through the middle counts, once it was moved
     moved = hand.device.read(NOW).action[2]
     assert 0.0 < moved < 0.015
+
+
+@given(
+    st.lists(st.floats(width=32), max_size=10),
+    st.lists(st.integers(-(2**31), 2**31 - 1), max_size=14),
+)
+def test_whatever_is_published_the_action_stays_inside_the_bounds(axes: list[float], buttons: list[int]) -> None:
+    hand = JoyHand()
+    hand.device.reset(VALUES)
+    for _ in range(3):
+        hand.stream.silent = True
+        hand.stream.waiting = [JoySample(hand.clock.now_ns(), tuple(axes), tuple(buttons))]
+        action = hand.device.read(NOW).action
+        assert np.all(np.isfinite(action))
+        assert np.all((action >= LIFT.low) & (action <= LIFT.high))
 
 
 def test_a_button_counts_once_however_often_it_is_repeated(hand: JoyHand) -> None:

@@ -8,6 +8,8 @@ import numpy as np
 import pytest
 from conformance.device import LIFT, NOW, PERIOD_S, VALUES, AxesConformance
 from device_hands import PuckHand
+from hypothesis import given
+from hypothesis import strategies as st
 
 from understudy.capture.devices.shaping import ShapingConfig
 from understudy.capture.devices.spacemouse import (
@@ -55,6 +57,17 @@ def test_reports_that_are_short_or_of_another_kind_change_nothing(report: bytes)
     puck = Puck()
     assert puck.take(report) == 0
     assert (puck.axes, puck.down) == ({}, 0)
+
+
+@given(st.lists(st.binary(max_size=20), max_size=30))
+def test_whatever_a_device_sends_the_action_stays_inside_the_bounds(reports: list[bytes]) -> None:
+    hand = PuckHand()
+    hand.device.reset(VALUES)
+    assert hand.puck is not None
+    hand.puck.reports += reports
+    action = hand.device.read(NOW).action
+    assert np.all(np.isfinite(action))
+    assert np.all((action >= LIFT.low) & (action <= LIFT.high))
 
 
 def test_reading_takes_all_reports_and_keeps_the_latest(hand: PuckHand) -> None:
