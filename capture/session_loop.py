@@ -150,6 +150,10 @@ class SessionLoop:
     def wait_view(self, after_revision: int, timeout_s: float) -> SessionView:
         """The first view with a revision above `after_revision`, or the latest when none has come in time."""
         self._attended_ns = self._clock.now_ns()
+        return self.wait_latest(after_revision, timeout_s)
+
+    def wait_latest(self, after_revision: int, timeout_s: float) -> SessionView:
+        """As `wait_view`, for who only shows it: does not count as somebody who attends."""
         with self._changed:
             self._changed.wait_for(lambda: self._view.revision > after_revision or self._closed, timeout_s)
             return self._view
@@ -178,6 +182,11 @@ class SessionLoop:
     def dropped(self) -> int:
         """Takes that were dropped."""
         return self._wishes.dropped
+
+    @property
+    def ended(self) -> bool:
+        """Whether the loop has ended; its view changes no more."""
+        return self._closed
 
     @property
     def finished(self) -> bool:

@@ -23,6 +23,9 @@ from understudy.errors import InputError, UnderstudyError
 ANYWAY = "anyway"
 """The word with which `keep` and `start` go through at once, whatever the gate found."""
 
+REFUSALS = ("Not started", "Not kept yet")
+"""How an answer begins that asks for the operator's second word."""
+
 
 class SessionWishes:
     """Grants wishes; `message`, `error` and `findings` are what came of the latest."""
@@ -153,7 +156,7 @@ class SessionWishes:
 
     def _start(self, text: str) -> str:
         self.findings = self._gate.before()
-        if refused := self._refused("start", "Not started", text):
+        if refused := self._refused("start", REFUSALS[0], text):
             return refused
         if self._config.countdown_s > 0:
             self.countdown_ns = self._clock.now_ns() + round(self._config.countdown_s * 1e9)
@@ -182,7 +185,7 @@ class SessionWishes:
 
     def _keep(self, text: str) -> str:
         failing = self.why_failing
-        if refused := self._refused("keep", "Not kept yet", text):
+        if refused := self._refused("keep", REFUSALS[1], text):
             return refused
         if failing:
             self._session.note(f"kept in spite of: {failing}")

@@ -14,6 +14,7 @@ from understudy.datasets.align import Aligned
 from understudy.datasets.schema import ActionSpec
 from understudy.datasets.store import Dataset
 from understudy.envs.arm_env import ArmEnv
+from understudy.envs.arms.clock import Clock
 from understudy.envs.arms.fake_arm import FakeArm
 from understudy.envs.arms.guard import Guard
 from understudy.envs.arms.robot import load_robot
@@ -47,10 +48,10 @@ class Puppet:
         self.closed += 1
 
 
-def fake_stage(task: str = "reach") -> ArmEnv:
-    """A task on an arm in plain numpy, on virtual time, inside a Guard."""
+def fake_stage(task: str = "reach", clock: Clock | None = None) -> ArmEnv:
+    """A task on an arm in plain numpy, on virtual time unless a clock is given, inside a Guard."""
     chosen = make_task(task)
-    return ArmEnv(Guard(FakeArm(load_robot("panda"), chosen.objects)), chosen)
+    return ArmEnv(Guard(FakeArm(load_robot("panda"), chosen.objects, clock=clock)), chosen)
 
 
 def inner_arm(stage: ArmEnv) -> FakeArm:

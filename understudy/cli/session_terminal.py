@@ -79,12 +79,14 @@ class SessionTerminal:
         view = self._loop.latest
         self._show(view)
         while not self._ending.is_set():
-            # not `wait_view`: somebody looks at a terminal also when nobody does, so it does not count as attending
-            self._ending.wait(REDRAW_S / 4)
-            fresh = self._loop.latest
-            if fresh.revision != view.revision:
-                view = fresh
-                self._show(view)
+            fresh = self._loop.wait_latest(view.revision, REDRAW_S)
+            if fresh.revision == view.revision:
+                self._ending.wait(REDRAW_S if self._loop.ended else 0.0)
+                continue
+            view = fresh
+            self._show(view)
+            if view.state == "recording":
+                self._ending.wait(REDRAW_S)  # only numbers change
 
     def _show(self, view: SessionView) -> None:
         before, self._shown = self._shown, view
