@@ -17,7 +17,7 @@ from understudy.capture.devices.axes import AxisDrive, Pressed
 from understudy.capture.devices.device import DeviceReading
 from understudy.capture.devices.layout import Layout, load_layout
 from understudy.capture.devices.pad import BUTTONS, STICK_AXES, TRIGGERS, PadState
-from understudy.capture.devices.shaping import ShapingConfig
+from understudy.capture.devices.shaping import Shaping, ShapingConfig
 from understudy.datasets.align import Aligned
 from understudy.datasets.schema import ActionSpec
 from understudy.errors import InputError, MissingExtra
@@ -146,8 +146,9 @@ class GamepadDevice:
             InputError: no pad is plugged in, or the layout or the action space does not fit.
         """
         config = config or ShapingConfig()
+        Shaping(spec, period_s, config)  # what is wrong with the task or the layout is said before a pad is looked for
         if layout:
-            load_layout(layout, spec, hold_to_move=config.hold_to_move)  # what is wrong with it is said first
+            load_layout(layout, spec, hold_to_move=config.hold_to_move)
         self._pad = SdlPad()
         if not self._pad.name:
             raise InputError(_no_pad(self._pad.seen()))
