@@ -50,8 +50,8 @@ class HardwareConfig:
     """std_srvs/Trigger that brings arm and scene to the start, instead of the robot file's."""
     native: bool = True
     """Also keep every sample at its own rate, beside the steps."""
-    native_images: bool = False
-    """Every camera frame too; steps have the latest one anyway."""
+    every_frame: tuple[str, ...] = ()
+    """Cameras of which every frame is kept, beside the latest one that a step has if it is observed."""
     sim_time: bool = False
     """The arm's clock is the topic /clock, as with a simulator or a bag."""
     ready_s: float = 10.0
@@ -61,6 +61,25 @@ class HardwareConfig:
         require_ros_name(self.reset_service, "--reset-service")
         if not (np.isfinite(self.ready_s) and self.ready_s > 0):
             raise InputError(f"The time to get ready must be a positive number of seconds, got {self.ready_s}.")
+
+    def observed(self, robot: RobotDescription, task: Task) -> tuple[tuple[str, ...], tuple[str, ...]]:
+        """The cameras that are observed, and every observation key.
+
+        Raises:
+            InputError: the robot's file names no topic for an observation, or has no such camera.
+        """
+        cameras = tuple(robot.ros.cameras) if self.cameras is None else self.cameras
+        keys = tuple(dict.fromkeys([*task.observation_keys, *(f"image_{name}" for name in cameras)]))
+        require_topics(robot, task, (*keys, *(f"image_{name}" for name in self.every_frame)))
+        return cameras_of(keys), keys
+
+    def subscribed(self, observed: tuple[str, ...]) -> tuple[str, ...]:
+        """The cameras that are listened to."""
+        return tuple(dict.fromkeys([*observed, *self.every_frame]))
+
+    def keeps(self, key: str) -> bool:
+        """Whether the samples of a key are kept at their own rate."""
+        return self.native and (not is_image(key) or key.removeprefix("image_") in self.every_frame)
 
 
 class Watched(Protocol):
@@ -123,6 +142,7 @@ class ArmStage:
         streams: StreamTable | None = None,
         watched: Watched | None = None,
         guard: bool = True,
+        every_frame: tuple[str, ...] = (),
     ) -> None:
         """Args:
         arm: the bare arm; the Guard is put around it here.
@@ -131,6 +151,7 @@ class ArmStage:
         streams: where the arm's samples go at their own rate; None: they are not kept.
         watched: what is known of the arm's topics; None: no lights.
         guard: False for an arm that lets no command through (`HandGuided`).
+        every_frame: cameras that are recorded without being observed; they have lights too.
         """
         self.task = task
         self.observation_keys = tuple(dict.fromkeys([*task.observation_keys, *(f"image_{name}" for name in cameras)]))
@@ -138,7 +159,8 @@ class ArmStage:
         self.control = Control(guarded, task.action_space, self.observation_keys, action_labels=task.action_labels)
         self.aligned: Aligned | None = None
         self.streams = streams
-        self._watched = watched
+        self.watched = watched
+        self._lit = tuple(dict.fromkeys([*sensed(self.observation_keys), *(f"image_{name}" for name in every_frame)]))
         self._verdict = Verdict(task, self.control.robot.rate_hz)
 
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
@@ -172,10 +194,10 @@ class ArmStage:
 
     def lights(self) -> tuple[StreamLight, ...]:
         """How every stream that is observed is doing now."""
-        if self.streams is None or self._watched is None:
+        if self.streams is None or self.watched is None:
             return ()
-        health, watched = self.streams.health(self.control.arm.clock.now_ns()), self._watched
-        sources = {source_of(key): key for key in reversed(sensed(self.observation_keys))}  # the first key of each
+        health, watched = self.streams.health(self.control.arm.clock.now_ns()), self.watched
+        sources = {source_of(key): key for key in reversed(self._lit)}  # the first key of each
         return tuple(
             dataclasses.replace(
                 light(watched.expected(key), health.get(key), watched.why_missing, watched.lost(key)), name=name
@@ -185,7 +207,7 @@ class ArmStage:
 
     def remarks(self) -> list[str]:
         """Sentences on what is odd about the streams and has happened since the last call, or is so now."""
-        return [] if self._watched is None else [*self._watched.remarks(), *too_fast(self.lights())]
+        return [] if self.watched is None else [*self.watched.remarks(), *too_fast(self.lights())]
 
     def close(self) -> None:
         """Leave the arm; it keeps where it was told to be."""
@@ -210,23 +232,33 @@ def make_stage(
         MissingExtra: rclpy is not installed.
     """
     config = config or HardwareConfig()
-    cameras = tuple(robot.ros.cameras) if config.cameras is None else config.cameras
-    keys = tuple(dict.fromkeys([*task.observation_keys, *(f"image_{name}" for name in cameras)]))
-    require_topics(robot, task, keys)
+    cameras, keys = config.observed(robot, task)
     from understudy.envs.arms.ros_arm import RosArm  # rclpy
 
-    table = StreamTable(lambda key: config.native and (config.native_images or not is_image(key)))
+    table = StreamTable(config.keeps)
     arm = RosArm(
-        robot, cameras=cameras_of(keys), reset_service=config.reset_service, also=table.take, sim_time=config.sim_time
+        robot,
+        cameras=config.subscribed(cameras),
+        unpack=cameras,
+        reset_service=config.reset_service,
+        also=table.take,
+        sim_time=config.sim_time,
     )
     try:
         arm.wait_until_ready(sensed(keys), config.ready_s)
-        topics = ArmTopics(arm)
-        if by_hand:
-            return ArmStage(HandGuided(arm), task, cameras=cameras, streams=table, watched=topics, guard=False)
-        _require_driver(arm)
-        placed: Arm = arm if config.reset_service or robot.ros.reset_service else PlacedByHand(arm)
-        return ArmStage(placed, task, cameras=cameras, streams=table, watched=topics)
+        placed: Arm = HandGuided(arm) if by_hand else arm
+        if not by_hand:
+            _require_driver(arm)
+            placed = arm if config.reset_service or robot.ros.reset_service else PlacedByHand(arm)
+        return ArmStage(
+            placed,
+            task,
+            cameras=cameras,
+            streams=table,
+            watched=ArmTopics(arm),
+            guard=not by_hand,
+            every_frame=config.every_frame,
+        )
     except BaseException:
         arm.close()
         raise

@@ -75,6 +75,7 @@ class RosStreams:
         *,
         cameras: tuple[str, ...] | None = None,
         node_name: str = "understudy_streams",
+        unpack: tuple[str, ...] | None = None,
         sim_time: bool = False,
         keep: Callable[[str], bool] = lambda key: True,
     ) -> None:
@@ -84,6 +85,7 @@ class RosStreams:
             robot: names the topics.
             cameras: those to watch; None for all in the robot's file.
             node_name: on the graph.
+            unpack: of compressed cameras, those whose pictures are needed; of the others only the bytes are kept.
             sim_time: stamps, and the clock, are those of the topic /clock.
             keep: whether a key's samples wait to be drained.
 
@@ -99,7 +101,14 @@ class RosStreams:
         self._time: ArmTime = SimTime(self._graph) if sim_time else WallTime()
         self.clock: Clock = self._time.clock
         self._sensors = Sensors(
-            self._graph, robot, self.table.take, self._time, cameras=cameras, depth=DEPTH_OF_ALL, match=True
+            self._graph,
+            robot,
+            self.table.take,
+            self._time,
+            cameras=cameras,
+            unpack=unpack,
+            depth=DEPTH_OF_ALL,
+            match=True,
         )
         self._listen()
         self._graph.start()

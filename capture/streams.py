@@ -133,7 +133,9 @@ class StreamTable:
     def take(self, sample: Sample) -> None:
         """Put in a sample."""
         with self._lock:
-            stream = self._streams.setdefault(sample.key, _Stream(sample.key))
+            stream = self._streams.get(sample.key)
+            if stream is None:
+                stream = self._streams[sample.key] = _Stream(sample.key)
             stream.add(sample, self._keep(sample.key), self._until_ns)
 
     def begin(self, until_ns: int) -> None:
@@ -169,11 +171,11 @@ class StreamTable:
             return key in self._streams
 
     def latest(self) -> Observation:
-        """The newest sample of every key that ever came."""
+        """The newest sample of every key that ever came; what nobody can write to (camera frames) is not copied."""
         with self._lock:
             samples = [stream.latest for stream in self._streams.values() if stream.latest is not None]
         return Observation(
-            {sample.key: sample.value.copy() for sample in samples},
+            {sample.key: sample.value.copy() if sample.value.flags.writeable else sample.value for sample in samples},
             {sample.key: sample.stamp_ns for sample in samples},
         )
 

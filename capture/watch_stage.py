@@ -18,10 +18,10 @@ from understudy.capture.devices.device import DeviceReading, neutral
 from understudy.capture.hand_guided import HandGuided
 from understudy.capture.hardware import ArmStage, HardwareConfig, Watched
 from understudy.capture.streams import Expected
-from understudy.capture.topics import cameras_of, require_topics, sensed
+from understudy.capture.topics import sensed
 from understudy.capture.watch import COMMAND, GRIPPER_COMMAND, NOT_SENSED, REQUESTED
 from understudy.datasets.align import Aligned
-from understudy.datasets.schema import ActionSpec, is_image
+from understudy.datasets.schema import ActionSpec
 from understudy.envs.arms.arm import Command, Observation, Start
 from understudy.envs.arms.clock import Clock
 from understudy.envs.arms.robot import RobotDescription
@@ -119,6 +119,7 @@ class WatchStage(ArmStage):
         cameras: tuple[str, ...] = (),
         table: Any = None,
         watched: Watched | None = None,
+        every_frame: tuple[str, ...] = (),
     ) -> None:
         """Args:
         robot: whose topics are watched.
@@ -127,9 +128,12 @@ class WatchStage(ArmStage):
         cameras: those that are observed beside the task's keys.
         table: where samples at their own rate wait for the recorder; None: they are not kept.
         watched: what is known of the topics; None: no lights.
+        every_frame: cameras that are recorded without being observed.
         """
         arm = HandGuided(WatchedArm(robot, streams))
-        super().__init__(arm, task, cameras=cameras, streams=table, watched=watched, guard=False)
+        super().__init__(
+            arm, task, cameras=cameras, streams=table, watched=watched, guard=False, every_frame=every_frame
+        )
         self._live = streams
         self._commanded: Command | None = None
 
@@ -153,10 +157,11 @@ class WatchStage(ArmStage):
         self.aligned = self.control.wait()
         after, encode = self.control.state(), self.control.actions.encode
         measured = encode(before, after)
-        command = self._command(told, began_ns)
+        seen = self._live.latest()
+        command = self._command(seen, told, began_ns)
         sent = measured if command is None else encode(told, command)
         self._commanded = command
-        asked = self._asked(began_ns)
+        asked = self._asked(seen, began_ns)
         score = self._verdict.judge(self.aligned.values)
         details = {
             "success": self._verdict.success,
@@ -167,17 +172,16 @@ class WatchStage(ArmStage):
         }
         return dict(self.aligned.values), score.reward, self._verdict.success, False, details
 
-    def _command(self, before: Command, since_ns: int) -> Command | None:
+    def _command(self, seen: Observation, before: Command, since_ns: int) -> Command | None:
         """Where the arm has been told to be; None where nobody has told it anything in this period."""
-        seen = self._live.latest()
         if COMMAND not in seen or seen.stamps_ns[COMMAND] < since_ns - self._grace_ns:
             return None
         gripper = float(seen[GRIPPER_COMMAND][0]) if GRIPPER_COMMAND in seen else before.gripper_position
         return Command(np.asarray(seen[COMMAND], np.float64), gripper)
 
-    def _asked(self, since_ns: int) -> Vector | None:
+    def _asked(self, seen: Observation, since_ns: int) -> Vector | None:
         """What a policy has asked for in this period; None where nobody has."""
-        seen, size = self._live.latest(), self.control.actions.spec.size
+        size = self.control.actions.spec.size
         if REQUESTED not in seen or seen.stamps_ns[REQUESTED] <= since_ns or seen[REQUESTED].shape != (size,):
             return None
         return np.asarray(seen[REQUESTED], np.float64)
@@ -220,21 +224,28 @@ def make_watch_stage(robot: RobotDescription, task: Task, config: HardwareConfig
         MissingExtra: rclpy is not installed.
     """
     config = config or HardwareConfig()
-    cameras = tuple(robot.ros.cameras) if config.cameras is None else config.cameras
-    keys = tuple(dict.fromkeys([*task.observation_keys, *(f"image_{name}" for name in cameras)]))
-    require_topics(robot, task, keys)
+    cameras, keys = config.observed(robot, task)
     from understudy.capture.ros_streams import RosStreams  # rclpy
 
     streams = RosStreams(
         robot,
-        cameras=cameras_of(keys),
+        cameras=config.subscribed(cameras),
+        unpack=cameras,
         node_name="understudy_watcher",
         sim_time=config.sim_time,
-        keep=lambda key: config.native and (config.native_images or not is_image(key)),
+        keep=config.keeps,
     )
     try:
         _wait(streams, robot, sensed(keys), config.ready_s)
-        return WatchStage(robot, task, streams, cameras=cameras, table=streams.table, watched=StreamTopics(streams))
+        return WatchStage(
+            robot,
+            task,
+            streams,
+            cameras=cameras,
+            table=streams.table,
+            watched=StreamTopics(streams),
+            every_frame=config.every_frame,
+        )
     except BaseException:
         streams.close()
         raise

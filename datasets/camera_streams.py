@@ -13,7 +13,6 @@ observations have the frames of their ticks), and dropping, restoring and relabe
 from __future__ import annotations
 
 import io
-import zlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,10 +20,11 @@ from typing import Any
 
 import h5py
 import numpy as np
+from isal import isal_zlib
 from numpy.typing import NDArray
 
 from understudy.datasets.disk import require_space
-from understudy.datasets.hdf5 import array, members, open_hdf5, subgroup
+from understudy.datasets.hdf5 import array, members, open_hdf5, put_rows, subgroup
 from understudy.errors import DatasetError, unknown_name
 
 Array = NDArray[Any]
@@ -125,11 +125,11 @@ class _Camera:
             for column in self.columns.values():
                 column.resize(-(-end // ROWS) * ROWS, axis=0)
         if self.packed:
-            self._put_packed(frames, end)
+            self._put_packed(frames)
         else:
             self._put_raw(frames, end)
-        self.columns["receive"][self.rows : end] = [frame.receive_ns for frame in frames]
-        self.columns["crc"][self.rows : end] = [zlib.crc32(np.ascontiguousarray(frame.content)) for frame in frames]
+        self._note("receive", [frame.receive_ns for frame in frames])
+        self._note("crc", [isal_zlib.crc32(np.ascontiguousarray(frame.content)) for frame in frames])
 
     def _put_raw(self, frames: Sequence[CameraFrame], end: int) -> None:
         if end > len(self.content):
@@ -139,22 +139,24 @@ class _Camera:
                 raise ValueError(f"a frame has shape {frame.pixels.shape}; expected {self.content.shape[1:]}")
             self.content.id.write_direct_chunk((row, 0, 0, 0), np.ascontiguousarray(frame.pixels))
 
-    def _put_packed(self, frames: Sequence[CameraFrame], end: int) -> None:
+    def _put_packed(self, frames: Sequence[CameraFrame]) -> None:
         parts = [frame.packed for frame in frames if frame.packed is not None]
         if len(parts) != len(frames):
             raise ValueError("a raw frame came among packed ones")
         ends = self.bytes_end + np.cumsum([len(part) for part in parts])
         if ends[-1] > len(self.content):
             self.content.resize(-(-int(ends[-1]) // ROOM) * ROOM, axis=0)
-        self.content[self.bytes_end : ends[-1]] = np.concatenate(parts)
-        self.columns["end"][self.rows : end] = ends
+        put_rows(self.content, self.bytes_end, np.concatenate(parts))
+        self._note("end", ends.tolist())
         self.bytes_end = int(ends[-1])
 
     def vouch(self, frames: Sequence[CameraFrame]) -> None:
         """Write the stamps of what was put."""
-        end = self.rows + len(frames)
-        self.columns["stamp"][self.rows : end] = [frame.stamp_ns for frame in frames]
-        self.rows = end
+        self._note("stamp", [frame.stamp_ns for frame in frames])
+        self.rows += len(frames)
+
+    def _note(self, column: str, values: list[int]) -> None:
+        put_rows(self.columns[column], self.rows, np.array(values, np.int64))
 
 
 def _column(group: h5py.Group, name: str, dtype: Any) -> h5py.Dataset:
@@ -192,7 +194,7 @@ def read_frames_of(path: Path, camera: str) -> Iterator[CameraFrame]:
                 content = np.asarray(array(group, "value")[row])
             else:
                 content = packed = np.asarray(array(group, "bytes")[ends[row - 1] if row else 0 : ends[row]])
-            if zlib.crc32(content) != crcs[row]:
+            if isal_zlib.crc32(content) != crcs[row]:
                 raise DatasetError(f"{path}: frame {row} of {camera!r} is damaged; its checksum does not match.")
             pixels = content if packed is None else unpack_picture(packed)
             yield CameraFrame(int(stamps[row]), int(receives[row]), pixels, packed)
@@ -210,6 +212,22 @@ def unpack_picture(packed: Array) -> Array:
     try:
         with Image.open(io.BytesIO(packed.tobytes()), formats=("PNG", "JPEG")) as picture:
             return np.asarray(picture.convert("RGB"), np.uint8)
+    except (OSError, ValueError, SyntaxError) as error:
+        raise DatasetError(f"A packed frame is no readable JPEG or PNG ({error}).") from error
+
+
+def picture_size(packed: Array) -> tuple[int, int]:
+    """Width and height of a JPEG or PNG (B,), from its header alone.
+
+    Raises:
+        DatasetError: it is neither.
+        MissingExtra: Pillow is not installed.
+    """
+    from PIL import Image
+
+    try:
+        with Image.open(io.BytesIO(packed.tobytes()), formats=("PNG", "JPEG")) as picture:
+            return picture.width, picture.height
     except (OSError, ValueError, SyntaxError) as error:
         raise DatasetError(f"A packed frame is no readable JPEG or PNG ({error}).") from error
 

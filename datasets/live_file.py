@@ -32,7 +32,7 @@ from understudy.datasets.episode import (
     write_streams,
 )
 from understudy.datasets.frames import frame_storage, get_chunk, pack_frame, put_frame
-from understudy.datasets.hdf5 import array, attribute, members, read, subgroup
+from understudy.datasets.hdf5 import array, attribute, members, put_rows, read, subgroup
 from understudy.datasets.live_stream import LiveStream, copy_streams
 from understudy.datasets.schema import CHANNELS, SCHEMA_VERSION, EpisodeInfo, is_image
 from understudy.errors import DatasetError
@@ -116,17 +116,17 @@ class LiveFile:
         if row + 1 >= self._capacity:
             self._extend()
         for channel in CHANNELS:
-            self._arrays[f"action/{channel}"][row] = getattr(step, channel)
-        self._arrays["rewards"][row] = step.reward
+            self._put(f"action/{channel}", row, getattr(step, channel))
+        self._put("rewards", row, step.reward)
         for key, age in step.ages_s.items():
-            self._arrays[f"age/{key}"][row] = age
+            self._put(f"age/{key}", row, age)
         if step.state is not None:
-            self._arrays["states"][row] = step.state
+            self._put("states", row, step.state)
         if step.intervention is not None:
-            self._arrays["intervention"][row] = step.intervention
+            self._put("intervention", row, step.intervention)
         self._put_observation(row + 1, step.next_observation)
         self._file.flush()
-        self._ticks[row] = step.tick_ns
+        put_rows(self._ticks, row, np.array([step.tick_ns]))
         self._file.flush()
         for key, digest in self._digests.items():
             digest.update(np.ascontiguousarray(self._seen[key]).data)
@@ -184,11 +184,15 @@ class LiveFile:
             dataset.resize(self._capacity, axis=0)
         self._file.flush()
 
+    def _put(self, name: str, row: int, value: Any) -> None:
+        """Write one row of an array; it must be of the array's shape."""
+        put_rows(self._arrays[name], row, np.asarray(value)[np.newaxis])
+
     def _put_observation(self, row: int, observation: Mapping[str, Array]) -> None:
         for key, value in observation.items():
             name = f"obs/{key}"
             if name not in self._images:
-                self._arrays[name][row] = value
+                self._put(name, row, value)
                 continue
             if value.shape != self._images[name].shape[1:]:
                 raise ValueError(f"{key} has shape {value.shape}; expected {self._images[name].shape[1:]}")

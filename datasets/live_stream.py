@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from understudy.datasets.episode import Stream
-from understudy.datasets.hdf5 import array, members, subgroup
+from understudy.datasets.hdf5 import array, members, put_rows, subgroup
 
 STREAMS = "streams"
 ROWS = 512
@@ -46,17 +46,16 @@ class LiveStream:
             room = -(-end // ROWS) * ROWS
             for column in (self._values, self._receives, self._stamps):
                 column.resize(room, axis=0)
-        self._values[self._rows : end] = samples.values
+        put_rows(self._values, self._rows, samples.values)
         if samples.receives_ns is not None:
-            self._receives[self._rows : end] = samples.receives_ns
+            put_rows(self._receives, self._rows, samples.receives_ns)
         self._waiting = samples
 
     def vouch(self) -> None:
         """Write the stamps of what was put last."""
         assert self._waiting is not None
-        end = self._rows + len(self._waiting.stamps_ns)
-        self._stamps[self._rows : end] = self._waiting.stamps_ns
-        self._rows, self._waiting = end, None
+        put_rows(self._stamps, self._rows, self._waiting.stamps_ns)
+        self._rows, self._waiting = self._rows + len(self._waiting.stamps_ns), None
 
 
 def _stamps(group: h5py.Group, name: str) -> h5py.Dataset:

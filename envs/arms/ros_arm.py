@@ -48,8 +48,8 @@ HOLD_AT_SENT_RAD = 0.05
 MOVED_AWAY_RAD = 0.2
 """An arm this far from where it is held was moved by somebody, and is not thrown back."""
 POLL_S = 0.01
-DEPTH_OF_ALL = 100
-"""Messages that DDS keeps for whoever wants every one: 0.2 s at 500 Hz."""
+DEPTH_OF_ALL = 1000
+"""Messages that DDS keeps for whoever wants every one: 2 s at 500 Hz."""
 SERVICE_TIMEOUT_S = 10.0
 ACKED_TIMEOUT_S = 0.5
 STILL_RAD_S = 1e-6
@@ -63,6 +63,7 @@ class RosArm:
         robot: RobotDescription,
         *,
         cameras: tuple[str, ...] | None = None,
+        unpack: tuple[str, ...] | None = None,
         reset_service: str | None = None,
         node_name: str = "understudy_arm",
         also: Callable[[Sample], None] | None = None,
@@ -73,6 +74,7 @@ class RosArm:
         Args:
             robot: names topics and joints.
             cameras: those to subscribe to; None for all in the robot's file.
+            unpack: of compressed cameras, those whose pictures are needed; None for all.
             reset_service: std_srvs/Trigger for `reset`, instead of the robot file's.
             node_name: on the graph.
             also: given every sample as it comes, in the graph's thread; for whoever records them.
@@ -101,6 +103,7 @@ class RosArm:
             self._keep,
             arm_time,
             cameras=cameras,
+            unpack=unpack,
             depth=5 if also is None else DEPTH_OF_ALL,
             match=also is not None,
         )

@@ -20,8 +20,10 @@ from numpy.typing import NDArray
 from rosbags.serde import SerdeError
 from sensor_msgs.msg import CompressedImage, Image, JointState
 
+from understudy.datasets.camera_streams import picture_size
 from understudy.datasets.convert.bag_fields import frame_of
 from understudy.datasets.convert.bag_file import jazzy
+from understudy.envs.arms.joint_bytes import JointBytes, JointStateBytes
 from understudy.envs.arms.robot import CameraDescription, RobotDescription, TopicDescription
 from understudy.envs.arms.ros_common import Graph, Receipt, finite_array, image_to_array, time_ns
 from understudy.envs.arms.ros_subscriptions import Subscriptions
@@ -32,6 +34,8 @@ from understudy.errors import InputError, unknown_name
 Array = NDArray[Any]
 
 LOG_EVERY_S = 5.0
+IMAGES_OF_ALL = 30
+"""Images that DDS keeps for whoever wants every one: a second of a camera."""
 OLD_S = 3600.0
 """A stamp this old is of another time than ours."""
 IMAGE, COMPRESSED = "sensor_msgs/msg/Image", "sensor_msgs/msg/CompressedImage"
@@ -96,6 +100,7 @@ class Sensors:
         arm_time: ArmTime,
         *,
         cameras: tuple[str, ...] | None = None,
+        unpack: tuple[str, ...] | None = None,
         depth: int = 10,
         match: bool = False,
     ) -> None:
@@ -105,6 +110,7 @@ class Sensors:
         take: called with every sample; stamps of a key never go back, but when its clock was set back.
         arm_time: turns stamps into the arm's time.
         cameras: those to subscribe to; None for all in the robot's file.
+        unpack: of compressed cameras, those whose pictures are needed (None for all); of the others only the bytes are.
         depth: messages DDS keeps for a callback that comes late.
         match: subscribe reliably where publishers offer it; for those who want every sample, not only the latest.
 
@@ -115,6 +121,7 @@ class Sensors:
         self._robot = robot
         self._take = take
         self._time = arm_time
+        self._joint_reader, self._joint_state_bytes = JointReader(robot), JointStateBytes()
         self._orders: dict[str, StampOrder] = {}
         self._remarks: list[str] = []
         self._told_refusals: dict[str, int] = {}
@@ -123,7 +130,8 @@ class Sensors:
         self.subscriptions = Subscriptions(graph, match=match)
         self._sources: dict[str, tuple[TopicDescription, str]] = {}
         add, ros = self.subscriptions.add, robot.ros
-        add(JointState, ros.joint_states.topic, self._joints, depth)
+        hear = self._joint_bytes if match else self._joints
+        add(JointState, ros.joint_states.topic, hear, depth, raw=match)
         for key in joint_keys(robot):
             self._sources[key] = (ros.joint_states, "sensor_msgs/msg/JointState")
         for name, source in ros.poses.items():
@@ -139,9 +147,10 @@ class Sensors:
                 raise unknown_name("camera", name, ros.cameras)
             camera = ros.cameras[name]
             kind, hear = (CompressedImage, self._packed) if camera.is_compressed else (Image, self._image)
-            add(kind, camera.topic, partial(hear, name, camera), min(depth, 10 if match else 5), raw=True)
+            add(kind, camera.topic, partial(hear, name, camera), min(depth, IMAGES_OF_ALL if match else 5), raw=True)
             self._sources[f"image_{name}"] = (camera, COMPRESSED if camera.is_compressed else IMAGE)
         self._messages = jazzy() if wanted else None
+        self._unpacked = wanted if unpack is None else unpack
 
     @property
     def keys(self) -> tuple[str, ...]:
@@ -192,10 +201,22 @@ class Sensors:
 
     def _joints(self, message: JointState, info: Info) -> None:
         receipt = self._time.now()
-        values, reasons = read_joints(message, self._robot)
+        self._take_joints(receipt, time_ns(message.header.stamp), message)
+
+    def _joint_bytes(self, data: bytes, info: Info) -> None:
+        receipt = self._time.now()
+        try:
+            message = self._joint_state_bytes.read(data)
+        except InputError as error:
+            self.refuser.refuse(self._robot.ros.joint_states.topic, str(error))
+            return
+        self._take_joints(receipt, message.stamp_ns, message)
+
+    def _take_joints(self, receipt: Receipt, wall_ns: int, message: Any) -> None:
+        values, reasons = self._joint_reader.read(message)
         for reason in reasons:
             self.refuser.refuse(self._robot.ros.joint_states.topic, reason)
-        self._store(self._robot.ros.joint_states, receipt, message.header.stamp, values)
+        self._store(self._robot.ros.joint_states, receipt, wall_ns, values)
 
     def _pose(self, name: str, source: TopicDescription, message: PoseStamped, info: Info) -> None:
         receipt = self._time.now()
@@ -205,7 +226,7 @@ class Sensors:
             self.refuser.refuse(source.topic, str(error))
             return
         values = {f"{name}_position": position, f"{name}_quaternion": quaternion}
-        self._store(source, receipt, message.header.stamp, values)
+        self._store(source, receipt, time_ns(message.header.stamp), values)
 
     def _opening(self, name: str, source: TopicDescription, message: JointState, info: Info) -> None:
         receipt = self._time.now()
@@ -214,7 +235,7 @@ class Sensors:
         except InputError as error:
             self.refuser.refuse(source.topic, str(error))
             return
-        self._store(source, receipt, message.header.stamp, {f"{name}_opening": opening})
+        self._store(source, receipt, time_ns(message.header.stamp), {f"{name}_opening": opening})
 
     def _image(self, name: str, camera: CameraDescription, data: bytes, info: Info) -> None:
         receipt = self._time.now()
@@ -226,7 +247,7 @@ class Sensors:
         except InputError as error:
             self.refuser.refuse(camera.topic, str(error))
             return
-        self._store(camera, receipt, message.header.stamp, {f"image_{name}": pixels})
+        self._store(camera, receipt, time_ns(message.header.stamp), {f"image_{name}": pixels})
 
     def _packed(self, name: str, camera: CameraDescription, data: bytes, info: Info) -> None:
         receipt = self._time.now()
@@ -234,12 +255,16 @@ class Sensors:
         if message is None:
             return
         try:
-            pixels = frame_of(message, COMPRESSED)
+            if name in self._unpacked:
+                value = frame_of(message, COMPRESSED)
+                height, width = value.shape[:2]
+            else:
+                value, (width, height) = message.data, picture_size(message.data)
         except InputError as error:
             self.refuser.refuse(camera.topic, str(error))
             return
-        if self._fits(camera, pixels.shape[1], pixels.shape[0]):
-            self._store(camera, receipt, message.header.stamp, {f"image_{name}": pixels}, message.data)
+        if self._fits(camera, width, height):
+            self._store(camera, receipt, time_ns(message.header.stamp), {f"image_{name}": value}, message.data)
 
     def _unpack(self, camera: CameraDescription, data: bytes, kind: str) -> Any:
         """The message in `data`; None for one that cannot be read. rclpy's own reading takes several times as long."""
@@ -258,13 +283,13 @@ class Sensors:
         return False
 
     def _store(
-        self, source: TopicDescription, receipt: Receipt, stamp: Any, values: Mapping[str, Array], packed: Any = None
+        self, source: TopicDescription, receipt: Receipt, wall_ns: int, values: Mapping[str, Array], packed: Any = None
     ) -> None:
         """Hand on what one message brought, unless it is older than what came before."""
         if not values:
             return
         topic = source.topic
-        stamp_ns = receipt.stamp_ns(time_ns(stamp))
+        stamp_ns = receipt.stamp_ns(wall_ns)
         self._look_at_age(topic, (receipt.monotonic_ns - stamp_ns) * 1e-9)
         for key, value in values.items():
             order = self._orders.setdefault(key, StampOrder())
@@ -297,51 +322,74 @@ def joint_keys(robot: RobotDescription) -> tuple[str, ...]:
 
 
 def read_joints(message: JointState, robot: RobotDescription) -> tuple[dict[str, Array], list[str]]:
-    """The values of a joint state by key, in the robot's joint order, and why others were refused.
-
-    Joints of somebody else are passed over, and so is a message without any of ours: several drivers may share the
-    topic. Velocities and efforts may be left out, as ROS allows.
-    """
-    index = {name: place for place, name in enumerate(message.name)}
-    if len(index) != len(message.name):
-        return {}, [f"joint state names a joint twice: {list(message.name)}"]
-    values: dict[str, Array] = {}
-    reasons: list[str] = []
-    fields = {"joint_position": message.position, "joint_velocity": message.velocity, "joint_effort": message.effort}
-    for key, numbers in fields.items():
-        optional = key != "joint_position"
-        if not (optional and len(numbers) == 0):
-            _pick(key, robot.joint_names, index, numbers, values, reasons)
-    if robot.gripper is not None:
-        fingers: dict[str, Array] = {}
-        _pick("finger positions", tuple(robot.gripper.joints), index, message.position, fingers, reasons)
-        for positions in fingers.values():
-            values["gripper_position"] = np.array([robot.gripper_width(positions)])
-    return values, list(dict.fromkeys(reasons))
+    """See `JointReader.read`."""
+    return JointReader(robot).read(message)
 
 
-def _pick(
-    key: str,
-    names: tuple[str, ...],
-    index: dict[str, int],
-    numbers: Any,
-    values: dict[str, Array],
-    reasons: list[str],
-) -> None:
-    """Put the numbers of `names` into `values[key]`, or say in `reasons` why not."""
-    missing = [name for name in names if name not in index]
-    if len(missing) == len(names):
-        return
-    if missing:
-        reasons.append(f"joint state lacks {', '.join(missing)}")
-        return
-    if len(numbers) != len(index):
-        reasons.append(f"joint state has {len(index)} names and {len(numbers)} values of {key}")
-        return
-    try:
-        values[key] = finite_array([numbers[index[name]] for name in names], len(names), key)
-    except InputError as error:
-        reasons.append(str(error))
+@dataclass(frozen=True)
+class _Places:
+    """Where a robot's joints stand among the names of a message."""
+
+    count: int
+    joints: tuple[int, ...]
+    """Empty where none of them is there."""
+    fingers: tuple[int, ...]
+    reasons: tuple[str, ...]
+    """Why some are not used."""
+
+
+class JointReader:
+    """Reads a robot's joint states. Names are looked up once, for a driver says them in the same order every time."""
+
+    def __init__(self, robot: RobotDescription) -> None:
+        self._joints = robot.joint_names
+        self._fingers = () if robot.gripper is None else tuple(robot.gripper.joints)
+        self._width = robot.gripper_width
+        self._names: list[str] = []
+        self._places = _Places(0, (), (), ())
+
+    def read(self, message: JointState | JointBytes) -> tuple[dict[str, Array], list[str]]:
+        """The values of a joint state by key, in the robot's joint order, and why others were refused.
+
+        Joints of somebody else are passed over, and so is a message without any of ours: several drivers may share the
+        topic. Velocities and efforts may be left out, as ROS allows.
+        """
+        if message.name is not self._names and message.name != self._names:
+            self._names, self._places = message.name, self._look_up(message.name)
+        places, values = self._places, {}
+        reasons = dict.fromkeys(places.reasons)
+        for key, numbers, wanted in (
+            ("joint_position", message.position, places.joints),
+            ("joint_velocity", message.velocity, places.joints),
+            ("joint_effort", message.effort, places.joints),
+            ("finger positions", message.position, places.fingers),
+        ):
+            optional = key in ("joint_velocity", "joint_effort")
+            if not wanted or (optional and len(numbers) == 0):
+                continue
+            if len(numbers) != places.count:
+                reasons[f"joint state has {places.count} names and {len(numbers)} values of {key}"] = None
+                continue
+            picked = [numbers[place] for place in wanted]
+            if all(map(math.isfinite, picked)):  # of so few, several times faster than numpy
+                values[key] = np.array(picked)
+            else:
+                reasons[f"{key} has a value that is not finite: {picked}"] = None
+        if "finger positions" in values:
+            values["gripper_position"] = np.array([self._width(values.pop("finger positions"))])
+        return values, list(reasons)
+
+    def _look_up(self, names: list[str]) -> _Places:
+        index = {name: place for place, name in enumerate(names)}
+        if len(index) != len(names):
+            return _Places(len(names), (), (), (f"joint state names a joint twice: {names}",))
+        found, reasons = [], []
+        for wanted in (self._joints, self._fingers):
+            missing = [name for name in wanted if name not in index]
+            if missing and len(missing) < len(wanted):
+                reasons.append(f"joint state lacks {', '.join(missing)}")
+            found.append(() if missing else tuple(index[name] for name in wanted))
+        return _Places(len(names), found[0], found[1], tuple(reasons))
 
 
 def read_pose(message: PoseStamped) -> tuple[NDArray[np.float64], NDArray[np.float64]]:

@@ -78,7 +78,7 @@ def test_a_session_on_the_graph_is_recorded_as_in_simulation(sim_arm: SimArmProc
 def test_a_task_of_ones_own_keeps_every_camera_frame(sim_arm: SimArmProcess, tmp_path: Path):
     robot = PANDA.model_copy(update={"ros": PANDA.ros.model_copy(update={"poses": {}, "openings": {}})})
     task = task_on("fold_towel", robot)
-    stage = make_stage(robot, task, HardwareConfig(native_images=True, ready_s=20))
+    stage = make_stage(robot, task, HardwareConfig(every_frame=("front",), ready_s=20))
     try:
         dataset = Dataset.create(tmp_path / "demos", robot="panda", task="fold_towel")
         device = ScriptedDevice("lift", PANDA, stage.control.actions.spec, np.random.default_rng(0))

@@ -86,7 +86,7 @@ COMMANDS: dict[tuple[str, ...], Command] = {
     ("export",): Command("understudy.cli.export", "Export", "write a run as a skill that can be deployed"),
     ("sim-arm",): Command("understudy.cli.sim_arm", "SimArm", "a simulated arm behind the topics of a real driver"),
     ("deploy",): Command("understudy.cli.deploy", "Deploy", "run a skill on an arm over ROS 2"),
-    ("bench", "capture"): Command("understudy.cli.bench_capture", "BenchCapture", "recording over ROS 2, beside rosbags"),
+    ("bench", "capture"): Command("understudy.cli.bench_capture", "BenchCapture", "recording over ROS 2, and rosbags'"),
     ("bench", "env"): Command("understudy.cli.bench_env", "BenchEnv", "the simulated environment, beside panda-gym's"),
     ("bench", "loader"): Command("understudy.cli.bench", "BenchLoader", "training windows, beside robomimic's"),
     ("bench", "identify"): Command("understudy.cli.bench", "BenchIdentify", "is a fitted simulator worth it?"),
