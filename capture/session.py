@@ -233,7 +233,8 @@ class Session:
 
     def poll(self) -> tuple[Event, ...]:
         """What the operator pressed, without moving the arm; for every state but `recording`."""
-        self.device_says = (reading := self._device.read(self._aligned())).message
+        read = getattr(self._device, "poll", self._device.read)
+        self.device_says = (reading := read(self._aligned())).message
         return reading.events
 
     def start(self) -> None:
@@ -308,11 +309,15 @@ class Session:
         """The operator takes over: steps from now on are recorded as interventions."""
         self._require("intervene")
         self.intervening = True
+        if hasattr(self._device, "take_over"):
+            self._device.take_over()
 
     def release(self) -> None:
         """The operator hands back; see `intervene`."""
         self._require("release")
         self.intervening = False
+        if hasattr(self._device, "hand_back"):
+            self._device.hand_back()
 
     def keep(self) -> str:
         """Commit the take; returns its id. Then `idle`.
@@ -387,6 +392,7 @@ class Session:
         state = self._simulator_state()
         reading = self._device.read(before)
         self.device_says = reading.message
+        self.intervening = bool(getattr(self._device, "intervening", self.intervening))
         _, reward, _, _, details = self._stage.step_units(reading.action)
         if getattr(self._device, "derived", False):  # moved by hand: what the arm did is all there is
             reading = dataclasses.replace(reading, action=details["measured"])

@@ -48,7 +48,7 @@ class TakeoverDevice:
         self.intervening = False
         """Whether the operator drives."""
         self._policy = policy
-        self._operator = operator
+        self.operator = operator
         self._spec = spec
         self._grip = spec.labels.index("gripper") if "gripper" in spec.labels else None
         self._moves = np.array([index for index in range(spec.size) if index != self._grip], np.intp)
@@ -61,12 +61,12 @@ class TakeoverDevice:
     @property
     def lost(self) -> bool:
         """See `Device`: whether the operator's is."""
-        return self._operator.lost
+        return self.operator.lost
 
     @property
     def help(self) -> str:
         """What the operator's controls do, and how to take over."""
-        own = getattr(self._operator, "help", "")
+        own = getattr(self.operator, "help", "")
         return f"{own}\n{HELP}" if own else HELP
 
     def reset(self, observation: Mapping[str, NDArray[Any]]) -> None:
@@ -74,7 +74,7 @@ class TakeoverDevice:
         self.intervening = False
         self._seen = observation
         self._asked_m = self._pressed_m = None
-        self._operator.reset(observation)
+        self.operator.reset(observation)
         self._policy.reset()
 
     def take_over(self) -> None:
@@ -83,7 +83,7 @@ class TakeoverDevice:
         So a leader arm, which follows from `start_pressed` on, must come near the arm first, and then is followed.
         """
         self.intervening = True
-        pressed = getattr(self._operator, "start_pressed", None)
+        pressed = getattr(self.operator, "start_pressed", None)
         if pressed is not None:
             pressed()
 
@@ -91,26 +91,29 @@ class TakeoverDevice:
         """The policy drives from the next reading on, as if an episode began there."""
         self.intervening = False
         self._pressed_m = None
-        self._operator.reset(self._seen)
+        self.operator.reset(self._seen)
         self._policy.reset()
 
+    def poll(self, aligned: Aligned) -> DeviceReading:
+        """What the operator pressed while nothing moves; the policy is not asked."""
+        return self.operator.read(aligned)
+
     def read(self, aligned: Aligned) -> DeviceReading:
-        """See `Device`. Taking over is told as `intervene`, handing back as `release`, in the reading that it changes.
+        """See `Device`; `intervening` then says whose action it is. The operator's `intervene` and `release` end here.
 
         Raises:
             PolicyFault: what the policy answers is no action; the session then holds the arm.
         """
-        theirs, still = self._operator.read(aligned), neutral(self._spec, aligned)
+        theirs, still = self.operator.read(aligned), neutral(self._spec, aligned)
         events: list[Event] = [event for event in theirs.events if event not in ("intervene", "release")]
         pressed_m = self._gripper_pressed(theirs.action, still)
         wishes = [event for event in theirs.events if event in ("intervene", "release")]
         if not wishes and (pressed_m is not None or self._moved(theirs.action, still)):
             wishes = ["intervene"]
         if wishes and (wishes[-1] == "intervene") != self.intervening:
-            events.append(wishes[-1])
             (self.hand_back if self.intervening else self.take_over)()
         self._seen = aligned.values
-        if self._operator.lost:
+        if self.operator.lost:
             action = still  # nobody watches: neither drives
         elif self.intervening:
             action = theirs.action.copy()
@@ -122,7 +125,7 @@ class TakeoverDevice:
 
     def _keep_grip(self, action: NDArray[np.float64], pressed_m: float | None) -> None:
         """What a policy grips stays gripped while somebody takes over, until the gripper's button is pressed."""
-        if not (self.intervening or self._operator.lost):
+        if not (self.intervening or self.operator.lost):
             self._asked_m = float(action[self._grip])
         elif pressed_m is not None:
             self._asked_m = pressed_m
@@ -143,4 +146,4 @@ class TakeoverDevice:
 
     def close(self) -> None:
         """See `Device`."""
-        self._operator.close()
+        self.operator.close()

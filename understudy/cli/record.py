@@ -65,6 +65,7 @@ class Record:
         understudy record lift --device keyboard --episodes 10 --out demos/by-hand
         understudy record lift --device browser --episodes 10 --out demos/lift
         understudy record lift --device gamepad --arm ros --robot franka.yaml --out demos/real
+        understudy record lift --policy lift.skill --device gamepad --episodes 10 --out demos/corrected
         understudy record lift --watch --robot panda --episodes 10 --out demos/watched
     """
 
@@ -96,11 +97,14 @@ class Record:
     """From the wish to start until recording begins, s; by default 3 for a person."""
     cameras: tuple[str, ...] | None = None
     """Cameras of the robot's file that are recorded; by default none in simulation, and all of a real arm."""
+    policy: Path | None = None
+    """A .skill file or the folder of a run: it drives until the operator takes over with --device, by moving it or by
+    intervening, and again when they release; steps that the operator drove are marked."""
     options: tyro.conf.OmitArgPrefixes[DeviceOptions] = field(default_factory=DeviceOptions)
     native: bool = True
     """--arm ros, watched: also keep every sample at its own rate, beside the steps."""
-    native_images: bool = False
-    """--arm ros, watched: every camera frame too."""
+    every_frame: tuple[str, ...] = ()
+    """--arm ros, watched: cameras of which every frame is kept, as it came, in a file beside the episode."""
     reset_service: str | None = None
     """--arm ros: std_srvs/Trigger that brings arm and scene to the start, instead of the robot file's."""
     sim_time: bool = False
@@ -146,6 +150,11 @@ class Record:
                 f"{self.task!r} is an environment of Gymnasium's own: no script of ours solves it, and it has no arm "
                 f"that a keyboard could drive. {FOREIGN_WAYS}"
             )
+        if self.policy is not None and (self.device in (*AUTOMATIC, *UNCOMMANDED) or self.arm == "watched"):
+            raise InputError(
+                "--policy needs somebody who can take over: a --device that a person holds (browser, keyboard, "
+                "gamepad, spacemouse, joy or leader), and an arm that we command (--arm sim or ros)."
+            )
         if self.device in UNCOMMANDED and self.arm == "sim":
             raise InputError(
                 f"--device {self.device} records an arm that a person moves by hand, and a simulated one cannot be "
@@ -175,7 +184,12 @@ class Record:
         from understudy.capture.watch import WatchConfig, watch
 
         require_topics(robot, task)
-        config = WatchConfig(operator=self.operator or _user(), max_s=self.max_seconds or WatchConfig.max_s)
+        config = WatchConfig(
+            operator=self.operator or _user(),
+            max_s=self.max_seconds or WatchConfig.max_s,
+            every_frame=self.every_frame,
+            sim_time=self.sim_time,
+        )
         dataset = self._dataset(robot, task)
         before = len(dataset)
         if before < self.episodes:
@@ -215,7 +229,7 @@ class Record:
             cameras=self.cameras,
             reset_service=self.reset_service,
             native=self.native,
-            native_images=self.native_images,
+            every_frame=self.every_frame,
             sim_time=self.sim_time,
         )
         if self.arm == "watched":
@@ -228,7 +242,7 @@ class Record:
 
             return WatchedDevice(stage.control.actions.spec)
         control = stage.control
-        return make_device(
+        device = make_device(
             self.device,
             spec=control.actions.spec,
             robot=control.robot,
@@ -237,6 +251,16 @@ class Record:
             task=self.task,
             options=self.options,
         )
+        if self.policy is None:
+            return device
+        from understudy.capture.takeover import TakeoverDevice
+        from understudy.cli.driving_policy import driving_policy  # what loads a skill: only where there is one
+
+        try:
+            return TakeoverDevice(driving_policy(self.policy, control, self.task), device, control.actions.spec)
+        except UnderstudyError:
+            device.close()
+            raise
 
     def _session(self, stage: Stage, device: Device, dataset: Dataset) -> Session:
         from understudy.capture.session import Session, SessionConfig
@@ -317,7 +341,7 @@ class Record:
         from understudy.capture.session_loop import LoopConfig, SessionLoop, fresh_seeds
         from understudy.cli.session_terminal import SessionTerminal
 
-        paged = device.name == "browser"
+        paged = self.device == "browser"
         config = LoopConfig(
             aim=self.episodes,
             countdown_s=COUNTDOWN_S if self.countdown is None else self.countdown,
@@ -336,7 +360,7 @@ class Record:
                 from understudy.capture.ros_services import SessionServices  # rclpy
 
                 stack.enter_context(SessionServices(loop))
-            terminal = stack.enter_context(SessionTerminal(loop, keys=device.name != "keyboard"))
+            terminal = stack.enter_context(SessionTerminal(loop, keys=self.device != "keyboard"))
             # at the page an episode may still be taken back when the last one is there
             loop.run(lambda: stop() or terminal.quit.is_set() or (loop.finished and not paged))
         if stop():
@@ -348,7 +372,8 @@ class Record:
         from understudy.capture.console.server import serve
 
         robot = "" if self.robot in known_robots() else self.robot
-        return serve(loop, device, ConsoleConfig(host=self.host, port=self.port, token=self.token, robot=robot))
+        held = getattr(device, "operator", device)  # where a policy drives, what the operator holds
+        return serve(loop, held, ConsoleConfig(host=self.host, port=self.port, token=self.token, robot=robot))
 
     def _close(self, dataset: Dataset, before: int, dropped: int) -> int:
         """The closing line."""
