@@ -152,7 +152,9 @@ class Connection:
     async def _fulfil(self, message: Message) -> str:
         if isinstance(message, Control):
             return self._hand_over(message)
-        self._desk.require_control(self.key)
+        # Whoever sees that something is wrong may stop the arm.
+        if not (isinstance(message, Wished) and message.wish == "hold"):
+            self._desk.require_control(self.key)
         if isinstance(message, Wished):
             said = await asyncio.to_thread(self._front.ask, message.wish, message.text)
             if message.wish == "start" and self._device is not None:

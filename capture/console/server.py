@@ -60,7 +60,7 @@ def serve(front: Front, device: Device | None, config: ConsoleConfig | None = No
     settings: dict[str, Any] = {
         "log_level": "error", "access_log": False, "lifespan": "on", "server_header": False, "date_header": False,
         "ws": "auto", "ws_max_size": _most_bytes(), "ws_ping_interval": 5.0, "ws_ping_timeout": 5.0,
-        "timeout_keep_alive": 30, "timeout_graceful_shutdown": 1, "limit_concurrency": 8 * config.max_pages,
+        "timeout_keep_alive": 30, "timeout_graceful_shutdown": 3, "limit_concurrency": 8 * config.max_pages,
         "h11_max_incomplete_event_size": 16384, "proxy_headers": False,
     }  # fmt: skip
     server = uvicorn.Server(uvicorn.Config(Console(front, moved, library, access, config).app(), **settings))

@@ -41,7 +41,8 @@ export class Buttons {
     }
   }
 
-  show(view, may) {
+  // Whoever only watches may still stop the arm.
+  show(view, controls) {
     const possible = new Set(view.possible);
     const other = this.made.get("intervene");
     other.button.dataset.wish = view.intervening ? "release" : "intervene";
@@ -49,7 +50,7 @@ export class Buttons {
     for (const { button } of this.made.values()) {
       const wish = button.dataset.wish;
       // Not `disabled`: a button that is disabled under the focus swallows the keyboard.
-      button.setAttribute("aria-disabled", String(!may || !possible.has(wish)));
+      button.setAttribute("aria-disabled", String(!possible.has(wish) || !(controls || wish === "hold")));
       button.classList.toggle("next", NEXT[view.state] === wish && !(view.countdown_s > 0));
     }
     const pressed = { success: view.marked === true, failure: view.marked === false, intervene: view.intervening };

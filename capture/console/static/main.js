@@ -51,7 +51,7 @@ function see(message) {
   showBanner(view, desk);
   showSaid();
   showControl();
-  buttons.show(view, desk.controlling && link.open);
+  buttons.show(view, desk.controlling);
   cameras.show(view.cameras, () => tab === "session" && !document.hidden && link.open);
   showFindings(view);
   showLights(view);
@@ -84,7 +84,7 @@ const report = (answer) => tell(answer.text, !answer.ok);
 
 async function wish(name, text = "") {
   if (!name || !view) return;
-  if (!desk.controlling) return tell("This page only watches; take control first.", true);
+  if (!desk.controlling && name !== "hold") return tell("This page only watches; take control first.", true);
   if (name === "note" && !text) return writeNote();
   if (!view.possible.includes(name)) {
     return tell(`Not now: the session is ${view.state}; possible: ${view.possible.join(", ") || "nothing"}.`, true);
@@ -142,16 +142,16 @@ $("tab-session").addEventListener("click", () => show("session"));
 $("tab-episodes").addEventListener("click", () => show("episodes"));
 window.addEventListener("resize", () => episodes.redraw());
 
-const writing = (element) => element?.matches("input:not([type=radio]), textarea, select");
 const pressable = (element) => element?.matches("button, a, summary, input");
 
 document.addEventListener("keydown", (event) => {
   if ($("note").open && event.key === "Escape") {
     // At once: the browser's own way closes a moment later, and the next key would still be written.
     event.preventDefault();
+    $("note-text").blur(); // a field that is hidden keeps the focus until the next frame
     return $("note").close();
   }
-  if (event.ctrlKey || event.metaKey || event.altKey || $("note").open || writing(event.target)) return;
+  if (event.ctrlKey || event.metaKey || event.altKey || $("note").open) return;
   const key = event.key.length === 1 ? event.key.toLowerCase() : event.key;
   if ((key === " " || key === "Enter") && pressable(event.target)) return;
   if (key === "Escape" || key === "h") {

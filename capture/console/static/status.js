@@ -67,6 +67,8 @@ export function showLights(view) {
   });
 }
 
+// Never "-0.00", which flickers.
+const fixed = (value, digits) => value.toFixed(digits).replace(/^-(0\.0*)$/, "$1");
 const hz = (value) => (value >= 100 ? value.toFixed(0) : value.toFixed(1));
 const ms = (value) => (value < 1 ? `${Math.round(value * 1000)} ms` : `${value.toFixed(1)} s`);
 
@@ -88,7 +90,7 @@ export class Arm {
     view.joint_position.forEach((value, index) => {
       const [lower, upper] = [view.joint_lower[index], view.joint_upper[index]];
       const label = (view.joint_names[index] ?? `joint ${index + 1}`).replace(/^.*?(joint_?)?(\d+)$/, "joint $2");
-      this.row(label, value, lower, upper, `${value.toFixed(2)} rad`);
+      this.row(label, value, lower, upper, `${fixed(value, 2)} rad`);
     });
     if (view.gripper_m !== null && view.gripper_max_m) {
       this.row("gripper", view.gripper_m, 0, view.gripper_max_m, `${(view.gripper_m * 1000).toFixed(0)} mm open`, false);
@@ -123,6 +125,6 @@ export class Arm {
       this.told = el("p", { id: "tool" });
       this.place.append(this.told);
     }
-    put(this.told, `tool  x ${x.toFixed(3)}  y ${y.toFixed(3)}  z ${z.toFixed(3)} m`);
+    put(this.told, `tool  x ${fixed(x, 3)}  y ${fixed(y, 3)}  z ${fixed(z, 3)} m`);
   }
 }

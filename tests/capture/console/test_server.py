@@ -175,6 +175,15 @@ class TestControl:
         assert page.ask({"do": "take"})["ok"]
         other.close()
 
+    def test_whoever_watches_may_stop_the_arm(self, stand: Stand, page: Page) -> None:
+        stand.wait_state("ready")
+        assert page.wish("start")["ok"]
+        other = Page(stand.url)
+        assert not other.hear("view")["desk"]["controlling"]
+        assert other.wish("hold")["ok"]
+        assert stand.state == "review"
+        other.close()
+
     def test_a_page_that_is_opened_twice_goes_on_in_the_newer_one(self, stand: Stand, page: Page) -> None:
         again = Page(stand.url, key=page.hello["page"])
         assert again.hello["page"] == page.hello["page"]
