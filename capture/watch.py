@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from understudy.capture.recorder import HAND_OVER_S, EpisodeRecorder, Motion, new_info
-from understudy.capture.topics import require_topics
+from understudy.capture.topics import cameras_of, require_topics
 from understudy.datasets.align import Aligned
 from understudy.datasets.schema import ActionSpec, EpisodeInfo, is_image
 from understudy.datasets.store import Dataset
@@ -105,8 +105,8 @@ class WatchConfig:
     """How long the first tick waits for a first requested action, s."""
     max_s: float = 300.0
     """An episode that nobody ends is ended after this long, s."""
-    native_images: bool = False
-    """Keep every camera frame too; steps have the latest one anyway."""
+    every_frame: tuple[str, ...] = ()
+    """Cameras of which every frame is kept, beside the latest one that a step has if it is observed."""
     sim_time: bool = False
     """Time is that of the topic /clock (a simulator, a bag)."""
 
@@ -330,7 +330,8 @@ class Watcher:
         if take.recorder is None or (until_ns - take.streamed_ns < HAND_OVER_S * 1e9 and not ended):
             return
         parts = {key: track.hand_over(until_ns) for key, track in self._tracks.items()}
-        wanted = {key: part for key, part in parts.items() if self._config.native_images or not is_image(key)}
+        every = {f"image_{name}" for name in self._config.every_frame}
+        wanted = {key: part for key, part in parts.items() if key in every or not is_image(key)}
         take.recorder.add_samples(wanted)
         take.streamed_ns = until_ns
         self._forget(min(take.tick_ns, until_ns))
@@ -461,8 +462,9 @@ def watch(
 
     require_topics(robot, task)
     needed = episodes - len(dataset)
-    used = tuple(key.removeprefix("image_") for key in task.observation_keys if is_image(key))
-    streams = RosStreams(robot, cameras=used, node_name="understudy_watcher", sim_time=config.sim_time)
+    used = cameras_of(task.observation_keys)
+    listened = tuple(dict.fromkeys([*used, *config.every_frame]))
+    streams = RosStreams(robot, cameras=listened, unpack=used, node_name="understudy_watcher", sim_time=config.sim_time)
     clock = streams.clock
     watcher = Watcher(robot, task, dataset, streams, clock, config, report)
     try:
