@@ -7,6 +7,7 @@ that is pulled out is lost; any pad that is plugged in takes its place.
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections.abc import Mapping
 from typing import Any
@@ -37,8 +38,6 @@ class SdlPad:
         InputError: SDL has no game controllers here.
         """
         os.environ.setdefault("PYGAME_HIDE_SUPPORT_PROMPT", "1")
-        if not (os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY")):
-            os.environ.setdefault("SDL_VIDEODRIVER", "dummy")
         # Pads count also while another window, such as the camera's, is in front.
         os.environ.setdefault("SDL_JOYSTICK_ALLOW_BACKGROUND_EVENTS", "1")
         try:
@@ -71,12 +70,20 @@ class SdlPad:
         return [str(joysticks.Joystick(i).get_name()) for i in strangers]
 
     def _begin(self) -> None:
-        """Start SDL's video part, without which it hands out no events; with a display that is gone, the dummy one."""
+        """Start SDL's video part, without which it hands out no events; where there is no display, the dummy one."""
+        display = self._pygame.display
+        if any(os.environ.get(name) for name in ("DISPLAY", "WAYLAND_DISPLAY", "SDL_VIDEODRIVER")):
+            with contextlib.suppress(self._pygame.error):  # it is named and not there
+                display.init()
+                return
+        chosen = os.environ.get("SDL_VIDEODRIVER")
+        os.environ["SDL_VIDEODRIVER"] = "dummy"
         try:
-            self._pygame.display.init()
-        except self._pygame.error:
-            os.environ["SDL_VIDEODRIVER"] = "dummy"
-            self._pygame.display.init()
+            display.init()
+        finally:  # whoever opens a window later must still hear that there is no display
+            del os.environ["SDL_VIDEODRIVER"]
+            if chosen is not None:
+                os.environ["SDL_VIDEODRIVER"] = chosen
 
     def poll(self) -> PadState | None:
         """What the pad says now; None while there is none, or SDL fails."""
@@ -89,8 +96,8 @@ class SdlPad:
 
     def _poll(self) -> PadState | None:
         events = self._pygame
-        wanted = [events.CONTROLLERBUTTONDOWN, events.CONTROLLERDEVICEADDED, events.CONTROLLERDEVICEREMOVED]
-        found = events.event.get(wanted)
+        # pygame must see a joystick come, or it fails in whoever sees it go (a window asks for all events).
+        found = events.event.get([events.CONTROLLERBUTTONDOWN, events.JOYDEVICEADDED])
         # The rest that pads send would fill SDL's queue, which a window's own events need.
         events.event.clear(_pad_events(events))
         if self._pad is not None and not self._pad.attached():
@@ -122,8 +129,9 @@ class SdlPad:
 
 def _pad_events(pygame: Any) -> list[int]:
     return [
-        pygame.CONTROLLERAXISMOTION, pygame.CONTROLLERBUTTONUP, pygame.JOYAXISMOTION, pygame.JOYBUTTONDOWN,
-        pygame.JOYBUTTONUP, pygame.JOYHATMOTION, pygame.JOYDEVICEADDED, pygame.JOYDEVICEREMOVED,
+        pygame.CONTROLLERAXISMOTION, pygame.CONTROLLERBUTTONUP, pygame.CONTROLLERDEVICEADDED,
+        pygame.CONTROLLERDEVICEREMOVED, pygame.JOYAXISMOTION, pygame.JOYBUTTONDOWN, pygame.JOYBUTTONUP,
+        pygame.JOYHATMOTION, pygame.JOYDEVICEREMOVED,
     ]  # fmt: skip
 
 

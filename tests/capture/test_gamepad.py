@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 
 import numpy as np
@@ -16,6 +17,7 @@ from understudy.capture.devices.make import DeviceOptions, make_device
 from understudy.capture.devices.shaping import ShapingConfig
 from understudy.envs.arms.clock import VirtualClock
 from understudy.envs.arms.robot import load_robot
+from understudy.envs.window import Window
 from understudy.errors import InputError
 
 
@@ -84,6 +86,15 @@ def test_reading_leaves_the_events_of_a_window_and_none_of_the_pads(hand: PadHan
     assert [event.type for event in pygame.event.get()] == [pygame.KEYDOWN]
 
 
+def test_a_window_may_see_a_pad_go(hand: PadHand) -> None:
+    """Regression: pygame failed with a SystemError in a window's loop when the pad that was read was pulled out."""
+    hand.device.reset(VALUES)
+    hand.device.read(NOW)
+    hand.pad.unplug()
+    assert pygame.JOYDEVICEREMOVED in [event.type for event in pygame.event.get()]
+    assert hand.device.read(NOW).events == ("lost",)
+
+
 def test_a_window_that_closed_does_not_take_the_pad_along(hand: PadHand) -> None:
     hand.device.reset(VALUES)
     pygame.display.quit()
@@ -113,7 +124,20 @@ def test_a_display_that_is_gone_does_not_take_the_pads_along(hand: PadHand, monk
     monkeypatch.setenv("SDL_VIDEODRIVER", "x11")
     device = GamepadDevice(LIFT, PERIOD_S, AT_ONCE)
     assert pygame.display.get_driver() == "dummy"
+    assert os.environ["SDL_VIDEODRIVER"] == "x11"
     device.close()
+
+
+def test_without_a_display_pads_work_and_windows_are_still_refused(
+    hand: PadHand, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hand.device.close()
+    pygame.display.quit()
+    for name in ("DISPLAY", "WAYLAND_DISPLAY", "SDL_VIDEODRIVER"):
+        monkeypatch.delenv(name, raising=False)
+    GamepadDevice(LIFT, PERIOD_S, AT_ONCE).close()
+    with pytest.raises(InputError, match="opens a window, and there is no display here"):
+        Window("test")
 
 
 def test_it_is_made_by_name_with_the_options(hand: PadHand) -> None:
