@@ -351,6 +351,8 @@ class SessionLoop:
         """Take up the next take that was left, or prepare a new one; what was said last stays said."""
         said = self._wishes.message
         if self._left:
+            if self.session.stage.aligned is None and not self._hardware:
+                self.session.stage.reset()  # a device is read beside an observation, and there is none yet
             self._wish("prepare", self._left.popleft())
         else:
             self._wish("prepare")

@@ -70,6 +70,7 @@ class KeyboardDevice:
     """Drives a `tool_delta` action space from a terminal."""
 
     name = "keyboard"
+    help = HELP
 
     def __init__(
         self,

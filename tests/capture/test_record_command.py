@@ -176,6 +176,49 @@ def test_a_person_at_the_keyboard(tmp_path: Path) -> None:
     assert len(dataset.dropped) == 1
 
 
+def test_a_killed_recording_is_taken_up_where_it_was(tmp_path: Path) -> None:
+    """SIGKILL in the middle of a take: what was kept is there, and the take in hand is reviewed first thing."""
+    out = tmp_path / "demos"
+    typist = Typist(out, "--episodes", "3", "--operator", "ada")
+    typist.wait_for("enter starts")
+    typist.type("\r")
+    for _ in range(20):
+        time.sleep(0.05)
+        typist.type("w")
+    typist.type("g")
+    typist.wait_for("y keeps")
+    typist.type("y")
+    typist.wait_for("kept; the dataset holds 1 of 3")
+    typist.wait_for("enter starts")
+    typist.type("\r")
+    for _ in range(25):
+        time.sleep(0.05)
+        typist.type("r")
+    typist.process.kill()
+    typist.process.wait()
+    os.close(typist.person)
+
+    again = Typist(out, "--episodes", "3", "--operator", "ada")
+    try:
+        again.wait_for("was left by an interruption")
+        again.wait_for("y keeps")
+        again.type("y")
+        again.wait_for("kept; the dataset holds 2 of 3")
+        again.wait_for("enter starts")
+        again.type("q")
+        assert again.process.wait(timeout=30) == 1
+    finally:
+        if again.process.poll() is None:
+            again.process.kill()
+        os.close(again.person)
+    dataset = Dataset.open(out)
+    kept, left = dataset.episodes()
+    assert kept.info.note == ""
+    assert "recovered after an interruption" in left.info.note
+    assert len(left) >= 10
+    assert np.count_nonzero(left.requested[:, 2] > 0) >= 8
+
+
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 @pytest.mark.parametrize("after_s", [0.4, 0.7, 1.5])
 def test_a_signal_ends_a_scripted_recording_at_any_moment(
