@@ -150,6 +150,7 @@ class Gate:
 
     def begin(self) -> None:
         """A take begins."""
+        self._remarks()  # what happened before it is not the take's fault
         self._begun = self._counted()
         self._during.clear()
         self._last = None
@@ -161,13 +162,17 @@ class Gate:
         now, steps = self._counted(), self._session.steps
         self._say("late", self._late(now.late - self._begun.late, steps))
         self._say("limits", self._limits(now.limits - self._begun.limits, steps))
-        remarks = getattr(self._session.stage, "remarks", None)
-        for text in () if remarks is None else remarks():
+        for text in self._remarks():
             self._during[text.partition(":")[0]] = Finding("warning", "during", text)
         for name, lost in now.lost.items():
             if (more := lost - self._begun.lost.get(name, 0)) > 0:
                 self._during[f"{name} lost"] = Finding("warning", "during", f"{name} lost {more} samples")
         return tuple(self._during.values())
+
+    def _remarks(self) -> list[str]:
+        """What the stage has to say of its topics since it was asked last; a simulated one has none."""
+        remarks: Callable[[], list[str]] = getattr(self._session.stage, "remarks", list)
+        return remarks()
 
     def _say(self, what: str, text: str) -> None:
         """A share of the steps may be large at first, and small in the end."""
