@@ -246,6 +246,9 @@ class Session:
         self._recorder = EpisodeRecorder(self._dataset, self._known_info(), self._aligned(), native)
         self._memory = TakeMemory(self._aligned())
         self.state = "recording"
+        pressed = getattr(self._device, "start_pressed", None)
+        if pressed is not None:
+            pressed()
 
     def resume(self, id: str) -> None:
         """Take up a take that was left in `recording/` by a crash or by closing. Then `review`.

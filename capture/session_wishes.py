@@ -166,9 +166,6 @@ class SessionWishes:
     def _begin(self) -> str:
         self.countdown_ns = None
         self._session.start()
-        pressed = getattr(self._session.device, "start_pressed", None)
-        if pressed is not None:
-            pressed()
         self._gate.begin()
         self.findings = ()
         return "Recording."

@@ -40,15 +40,27 @@ class ScriptedDevice:
         self._spec = spec
         self._rng = rng
         self._expert = make_expert(task, robot, rng)
+        self._begun: tuple[Mapping[str, NDArray[Any]], Any] | None = None
+        """What the episode began with, and the generator's state then."""
 
     def reset(self, observation: Mapping[str, NDArray[Any]]) -> None:
         """See `Device`."""
+        self._begun = observation, None if self._rng is None else self._rng.bit_generator.state
         self._expert = make_expert(self._task, self._robot, self._rng)
         self._expert.reset(observation)
 
     def reseed(self, rng: np.random.Generator | None) -> None:
         """Draw the coming episodes' manners from `rng`."""
         self._rng = rng
+
+    def start_pressed(self) -> None:
+        """Recording begins: the expert too, whatever it was asked while everybody waited."""
+        if self._begun is None:
+            return
+        observation, state = self._begun
+        if self._rng is not None:
+            self._rng.bit_generator.state = state
+        self.reset(observation)
 
     def read(self, aligned: Aligned) -> DeviceReading:
         """See `Device`."""

@@ -1,0 +1,104 @@
+"""A session on the simulated arm, in a thread of its own: a scripted person's lift, with pictures, seen by a front."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+pytest.importorskip("pybullet")
+
+from understudy.capture.devices.scripted import ScriptedDevice
+from understudy.capture.session import Session, SessionConfig
+from understudy.capture.session_loop import LoopConfig, SessionLoop, fresh_seeds
+from understudy.capture.session_pictures import WANTED, SessionPictures
+from understudy.datasets.store import Dataset
+from understudy.envs.arm_env import ArmEnv
+from understudy.envs.arms.robot import load_robot
+from understudy.envs.make import make_env
+from understudy.envs.tasks.task import make_task
+from understudy.errors import InputError
+
+PICTURE_S = 60.0
+"""The drawing process has this long to load its scene."""
+
+
+@pytest.fixture(scope="module")
+def env() -> Iterator[ArmEnv]:
+    made = make_env("lift", "panda", realtime=False)
+    yield made
+    made.close()
+
+
+def new_loop(env: ArmEnv, folder: Path) -> SessionLoop:
+    dataset = Dataset.open_or_create(folder, robot="panda", task="lift")
+    device = ScriptedDevice("lift", env.control.robot, env.control.actions.spec, None)
+    session = Session(env, device, dataset, SessionConfig(operator="scripted", max_s=10.0))
+    return SessionLoop(session, config=LoopConfig(auto_prepare=False), seeds=fresh_seeds(dataset, 5))
+
+
+def test_a_scripted_lift_through_the_loop_is_the_one_that_its_seed_makes(env: ArmEnv, tmp_path: Path) -> None:
+    episodes = []
+    for name in ("a", "b"):
+        loop = new_loop(env, tmp_path / name)
+        loop.start()
+        try:
+            loop.ask("prepare")
+            before = loop.view()
+            assert before.cameras == ("front",)
+            assert 0.0 < (before.gripper_m or 0.0) <= (before.gripper_max_m or 0.0) + 1e-6
+            time.sleep(0.3 if name == "a" else 0.0)  # a simulated scene stands still while a person thinks
+            assert loop.ask("start") == "Recording."
+            end = time.monotonic() + 60
+            while (view := loop.view()).state != "review":
+                assert time.monotonic() < end
+                time.sleep(0.05)
+            assert (view.success, view.findings) == (True, ())
+            loop.ask("keep")
+        finally:
+            loop.close()
+        episodes.append(next(iter(loop.session.dataset.episodes())))
+    one, other = episodes
+    assert one.info.seed == other.info.seed == 5
+    assert np.array_equal(one.requested, other.requested)
+    for key, values in one.observations.items():
+        assert np.array_equal(values, other.observations[key]), key
+    assert not one.intervention.any()
+
+
+def test_a_picture_of_the_scene_comes_when_somebody_looks(env: ArmEnv, tmp_path: Path) -> None:
+    loop = new_loop(env, tmp_path / "d")
+    loop.start()
+    try:
+        loop.ask("prepare")
+        with pytest.raises(InputError, match="Unknown camera 'frnt': did you mean 'front'"):
+            loop.picture("frnt")
+        end = time.monotonic() + PICTURE_S
+        while (picture := loop.picture("front")) is None:
+            assert time.monotonic() < end, "no picture came"
+            time.sleep(0.1)
+        assert picture.shape == (360, 480, 3)
+        red = (picture[..., 0] > 130) & (picture[..., 1] < 90) & (picture[..., 2] < 90)
+        assert 50 < np.count_nonzero(red) < 3000  # the cube
+    finally:
+        loop.close()
+
+
+def test_on_hardware_the_start_that_is_wanted_is_drawn_once() -> None:
+    robot, task = load_robot("panda"), make_task("lift")
+    pictures = SessionPictures(robot, task, ("wrist",), simulated=False, hardware=True)
+    assert pictures.cameras == ("wrist", WANTED)
+    assert pictures.turn((WANTED,), None, 0) == {}  # nothing is wanted yet
+    pictures.want(task.start(robot, np.random.default_rng(0)))
+    try:
+        end = time.monotonic() + PICTURE_S
+        while not (drawn := pictures.turn((WANTED,), None, 0)):
+            assert time.monotonic() < end, "no picture came"
+            time.sleep(0.1)
+        assert drawn[WANTED].shape == (360, 480, 3)
+        assert pictures.turn((WANTED,), None, 0) == {}  # it does not change
+    finally:
+        pictures.close()
