@@ -58,6 +58,7 @@ class Stand:
 def console(
     folder: Path, *, task: str = "lift", config: BrowserConfig = PATIENT, countdown_s: float = 0.0,
     console: ConsoleConfig | None = None, max_s: float = 60.0,
+    aim: int | None = None,
 ) -> Iterator[Stand]:  # fmt: skip
     """A session of a task on the simulated Panda, driven by a page, served on a free port."""
     env = make_env(task, "panda", realtime=True)
@@ -65,7 +66,7 @@ def console(
     device = BrowserDevice(control.actions.spec, control.robot.period_s, config)
     dataset = Dataset.open_or_create(folder, robot=control.robot.name, task=task)
     session = Session(env, device, dataset, SessionConfig(operator="ada", max_s=max_s))
-    loop = SessionLoop(session, config=LoopConfig(countdown_s=countdown_s))
+    loop = SessionLoop(session, config=LoopConfig(aim=aim, countdown_s=countdown_s))
     try:
         with serve(loop, device, console or ConsoleConfig(port=0)) as url:
             loop.start()

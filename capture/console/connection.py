@@ -156,10 +156,7 @@ class Connection:
         if not (isinstance(message, Wished) and message.wish == "hold"):
             self._desk.require_control(self.key)
         if isinstance(message, Wished):
-            said = await asyncio.to_thread(self._front.ask, message.wish, message.text)
-            if message.wish == "start" and self._device is not None:
-                self._device.start_pressed()
-            return said
+            return await asyncio.to_thread(self._front.ask, message.wish, message.text)
         if isinstance(message, Judgement):
             return await asyncio.to_thread(self._library.label, message.episode, message.success, message.note)
         assert isinstance(message, EpisodeWish)  # the rest never waits here

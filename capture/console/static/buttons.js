@@ -51,7 +51,7 @@ export class Buttons {
       const wish = button.dataset.wish;
       // Not `disabled`: a button that is disabled under the focus swallows the keyboard.
       button.setAttribute("aria-disabled", String(!possible.has(wish) || !(controls || wish === "hold")));
-      button.classList.toggle("next", NEXT[view.state] === wish && !(view.countdown_s > 0));
+      button.classList.toggle("next", NEXT[view.state] === wish && !view.finished && !(view.countdown_s > 0));
     }
     const pressed = { success: view.marked === true, failure: view.marked === false, intervene: view.intervening };
     for (const [wish, on] of Object.entries(pressed)) {
