@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -102,6 +105,23 @@ def still(stage):
     from understudy.capture.devices.device import DeviceReading, neutral
 
     return DeviceReading(neutral(stage.control.actions.spec, stage.aligned))
+
+
+def test_the_command_records_an_arm_on_the_graph(sim_arm: SimArmProcess, tmp_path: Path):
+    out = tmp_path / "demos"
+    command = [sys.executable, "-m", "understudy", "record", "lift", "--arm", "ros", "--device", "scripted"]
+    options = ["--reset-service", "/sim_arm/reset", "--cameras", "front", "--every-frame", "front", "--json"]
+    finished = subprocess.run(
+        [*command, *options, "--episodes", "1", "--out", str(out)], capture_output=True, text=True, timeout=100
+    )
+    assert finished.returncode == 0, finished.stderr
+    assert json.loads(finished.stdout.splitlines()[-1])["recorded"] == 1
+    dataset = Dataset.open(out)
+    (episode,) = dataset.episodes()
+    assert (episode.info.device, episode.info.success) == ("scripted", True)
+    assert {"image_front", "object_position"} <= set(episode.observations)
+    assert {"joint_position", "object_position"} <= set(episode.streams)
+    assert kept_frames(frames_file(out, dataset.ids[0]))["front"] > 5
 
 
 def test_what_is_not_there_is_named_before_anything_moves(domain: int):

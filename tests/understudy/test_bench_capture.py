@@ -22,6 +22,7 @@ def test_a_table_has_a_row_a_measure_and_the_ratio() -> None:
     assert len(table([ours])) == 3
 
 
+@pytest.mark.slow
 @pytest.mark.ros
 @pytest.mark.parametrize("compressed", [False, True])
 def test_in_little_everything_that_came_is_on_disk(compressed: bool) -> None:
