@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from understudy.datasets.camera_streams import frames_file
 from understudy.datasets.disk import LiveLock, require_space
 from understudy.datasets.episode import Summary, read_summary
 from understudy.datasets.store import Dataset
@@ -78,6 +79,7 @@ def merge(
                 known.add(summary.content_checksum)
                 id = summary.id if summary.id not in taken else target.new_take().stem
                 taken.add(id)
+                _copy_frames(frames_file(source.path, summary.id), frames_file(target.path, id))
                 waiting.append(_copy(source.file(summary.id), target.take_file(id)))
         if len(waiting) >= _COMMIT_EVERY or done + 1 == len(chosen):
             copied += _commit(target, waiting)
@@ -101,6 +103,17 @@ def _copy(source: Path, target: Path) -> tuple[Path, LiveLock]:
         lock.release()
         raise
     return target, lock
+
+
+def _copy_frames(source: Path, target: Path) -> None:
+    """Take the camera frames along that were kept beside an episode, if there are any; a copy that was cut is replaced."""
+    if not source.exists():
+        return
+    target.parent.mkdir(exist_ok=True)
+    require_space(target.parent, source.stat().st_size)
+    fresh = target.with_name(f".{target.stem}.new")
+    shutil.copyfile(source, fresh)
+    fresh.replace(target)
 
 
 def _commit(target: Dataset, waiting: list[tuple[Path, LiveLock]]) -> tuple[str, ...]:

@@ -12,6 +12,7 @@ from PIL import Image
 
 from understudy.datasets.camera_streams import CameraFrame, frames_file, kept_frames, read_frames_of
 from understudy.datasets.episode import Stream
+from understudy.datasets.merge import merge
 from understudy.datasets.store import Dataset
 from understudy.errors import DatasetError, InputError, RecordingError
 
@@ -82,6 +83,14 @@ def test_frames_outlive_dropping_and_restoring_and_go_with_the_trash(dataset: Da
     dataset.drop(id)
     dataset.empty_trash()
     assert not frames_file(dataset.path, id).exists()
+
+
+def test_frames_are_merged_with_their_episode(dataset: Dataset, tmp_path: Path):
+    id = record(dataset, ({}, {"front": (some := frames(2, 0, False))}))
+    target = Dataset.create(tmp_path / "target", robot="two_joint", task="reach")
+    merge([dataset], target)
+    read = read_frames_of(frames_file(target.path, id), "front")
+    assert all(np.array_equal(one.pixels, other.pixels) for one, other in zip(read, some, strict=True))
 
 
 def test_a_damaged_frame_is_named(dataset: Dataset):
