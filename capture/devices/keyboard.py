@@ -32,14 +32,15 @@ MOVES: Mapping[str, tuple[str, float]] = {
 """Key -> number of the action and direction."""
 EVENTS: Mapping[str, Event] = {
     "\r": "start", "\n": "start", ".": "stop", "g": "success", "b": "failure",
-    "y": "keep", "n": "drop", "z": "undo", "x": "redo", "v": "unmark", "h": "hold", "t": "intervene", "e": "release",
+    "y": "keep", "n": "drop", "z": "undo", "Z": "redo", "m": "unmark", "h": "hold", "v": "intervene", "V": "release",
     "q": "quit", "\x04": "quit",
 }  # fmt: skip
+"""The page's keys (capture/console/static), where a second `v` hands back too."""
 GRIPPER_KEY = " "
 HELP = (
     "move  w/s x   a/d y   r/f z   u/o roll   i/k pitch   j/l yaw   space gripper\n"
-    "take  enter start   . stop   g success   b failure   v unmark   y keep   n drop   z undo last kept   x redo\n"
-    "      h hold the arm   t take over   e hand back   q quit"
+    "take  enter start   . stop   g success   b failure   m unmark   y keep   n drop   z undo last kept   Z redo\n"
+    "      h hold the arm   v take over   V hand back   q quit"
 )
 
 
