@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import importlib.util
 import socket
 import threading
 import time
@@ -19,7 +20,7 @@ from typing import Any
 from understudy.capture.console.config import ConsoleConfig
 from understudy.capture.console.front import Front
 from understudy.capture.devices.device import Device
-from understudy.errors import InputError, UnderstudyError, missing_extra_of
+from understudy.errors import InputError, MissingExtra, UnderstudyError
 
 START_S, STOP_S = 10.0, 5.0
 
@@ -39,19 +40,14 @@ def serve(front: Front, device: Device | None, config: ConsoleConfig | None = No
         UnderstudyError: the server does not start.
     """
     config = config or ConsoleConfig()
-    try:
-        import uvicorn
-        import websockets  # noqa: F401 - uvicorn would serve without, and refuse every WebSocket
+    require_packages()
+    import uvicorn
 
-        from understudy.capture.console.access import Access
-        from understudy.capture.console.app import Console
-        from understudy.capture.console.library import Library
-        from understudy.capture.devices.browser import BrowserDevice
-    except ModuleNotFoundError as error:
-        missing = missing_extra_of(error)
-        if missing is None:
-            raise
-        raise missing from error
+    from understudy.capture.console.access import Access
+    from understudy.capture.console.app import Console
+    from understudy.capture.console.library import Library
+    from understudy.capture.devices.browser import BrowserDevice
+
     library = Library(Path(front.view().dataset), config.robot, config.jpeg_quality)
     listening = _listen(config)
     port = int(listening.getsockname()[1])
@@ -74,6 +70,17 @@ def serve(front: Front, device: Device | None, config: ConsoleConfig | None = No
         library.close()
         thread.join(STOP_S)
         listening.close()
+
+
+def require_packages() -> None:
+    """Refuse to serve where a package is missing.
+
+    Raises:
+        MissingExtra: names it, and the extra that brings it.
+    """
+    for name in ("fastapi", "uvicorn", "websockets", "PIL"):
+        if importlib.util.find_spec(name) is None:
+            raise MissingExtra(name, "console")
 
 
 def _most_bytes() -> int:

@@ -31,6 +31,7 @@ from understudy.envs.tasks.task import make_task
 from understudy.errors import InputError, RecordingError, UnderstudyError, unknown_name
 
 if TYPE_CHECKING:
+    from understudy.capture.console.config import ConsoleConfig
     from understudy.capture.devices.device import Device
     from understudy.capture.session import Session, Stage
     from understudy.capture.session_loop import SessionLoop
@@ -169,6 +170,11 @@ class Record:
             raise InputError(f"--max-seconds must be a positive number of seconds, got {self.max_seconds}.")
         if self.countdown is not None and not (math.isfinite(self.countdown) and self.countdown >= 0):
             raise InputError(f"--countdown must be a number of seconds, at least 0, got {self.countdown}.")
+        if self.console or self.device == "browser":
+            from understudy.capture.console.server import require_packages
+
+            self._served()
+            require_packages()
 
     def _dataset(self, robot: RobotDescription, task: Task) -> Dataset:
         """The dataset to add to. Opened last: what cannot be recorded leaves no empty folder behind."""
@@ -356,6 +362,8 @@ class Record:
                 _say(line)
             if paged or self.console:
                 _say(f"open {stack.enter_context(self._page(loop, device))}")
+                if not self._served().local:
+                    _say("Whoever knows this address can move the arm, and what is sent is not encrypted.")
             if self.services:
                 from understudy.capture.ros_services import SessionServices  # rclpy
 
@@ -368,12 +376,16 @@ class Record:
         return loop.dropped
 
     def _page(self, loop: SessionLoop, device: Device) -> contextlib.AbstractContextManager[str]:
-        from understudy.capture.console.config import ConsoleConfig
         from understudy.capture.console.server import serve
 
-        robot = "" if self.robot in known_robots() else self.robot
         held = getattr(device, "operator", device)  # where a policy drives, what the operator holds
-        return serve(loop, held, ConsoleConfig(host=self.host, port=self.port, token=self.token, robot=robot))
+        return serve(loop, held, self._served())
+
+    def _served(self) -> ConsoleConfig:
+        from understudy.capture.console.config import ConsoleConfig
+
+        robot = "" if self.robot in known_robots() else self.robot
+        return ConsoleConfig(host=self.host, port=self.port, token=self.token, robot=robot)
 
     def _close(self, dataset: Dataset, before: int, dropped: int) -> int:
         """The closing line."""

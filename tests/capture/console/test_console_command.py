@@ -20,7 +20,7 @@ def test_it_tells_where_it_is_and_ends_with_what_there_is(tmp_path: Path) -> Non
     folder = tmp_path / "reach"
     command = subprocess.Popen(
         [sys.executable, "-m", "understudy", "console", "reach", "--out", str(folder), "--port", "0",
-         "--countdown-s", "0", "--episodes", "1", "--operator", "ada"],
+         "--countdown", "0", "--episodes", "1", "--operator", "ada"],
         stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
     )  # fmt: skip
     try:
@@ -44,7 +44,7 @@ def test_it_tells_where_it_is_and_ends_with_what_there_is(tmp_path: Path) -> Non
         command.kill()
         command.wait()
     assert command.returncode == 0
-    assert "1 of 1 episodes. Next: understudy dataset check" in said
+    assert "1 episodes of reach on panda (1 new, 0 not kept). Next: understudy dataset check" in said
     dataset = Dataset.open(folder)
     info = dataset.summary(dataset.ids[0]).info
     assert (info.operator, info.device, info.task) == ("ada", "browser", "reach")
@@ -57,7 +57,9 @@ def test_it_tells_where_it_is_and_ends_with_what_there_is(tmp_path: Path) -> Non
         (["--token", "short"], "at least 16"),
         (["--speed", "2"], "above 0 and at most 1"),
         (["--episodes", "0"], "at least 1"),
-        (["--countdown-s", "-1"], "at least 0"),
+        (["--device", "scripted"], "needs no page: understudy record lift --device scripted"),
+        (["--watch"], "--arm watched"),
+        (["--countdown", "-1"], "at least 0"),
         (["--max-seconds", "nan"], "positive number of seconds"),
     ],
 )
