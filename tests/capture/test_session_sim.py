@@ -22,6 +22,7 @@ from understudy.envs.make import make_env
 from understudy.envs.tasks.task import make_task
 from understudy.errors import InputError
 
+PAGE = Path(__file__).parents[2] / "docs" / "how-to" / "drive-a-session.md"
 PICTURE_S = 60.0
 """The drawing process has this long to load its scene."""
 
@@ -102,3 +103,14 @@ def test_on_hardware_the_start_that_is_wanted_is_drawn_once() -> None:
         assert pictures.turn((WANTED,), None, 0) == {}  # it does not change
     finally:
         pictures.close()
+
+
+def test_the_example_of_the_page_runs_as_it_is_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    text = PAGE.read_text()
+    monkeypatch.chdir(tmp_path)
+    exec(compile(text.split("```python\n")[1].split("```")[0], str(PAGE), "exec"), {})
+    prompt, kept = capsys.readouterr().out.splitlines()[-2:]
+    assert prompt == "The take is a success; keep it or drop it."
+    assert kept.endswith("; the dataset holds 1.")
