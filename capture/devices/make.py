@@ -14,7 +14,7 @@ import numpy as np
 
 from understudy.capture.devices.device import Device
 from understudy.capture.devices.layout import load_layout
-from understudy.capture.devices.shaping import ShapingConfig
+from understudy.capture.devices.shaping import Shaping, ShapingConfig
 from understudy.datasets.schema import ActionSpec
 from understudy.envs.arms.clock import Clock
 from understudy.envs.arms.robot import RobotDescription
@@ -138,7 +138,9 @@ def _joy(asked: _Asked) -> Device:
     from understudy.capture.ros_joy import TOPIC, RosJoy
 
     options = asked.options
-    load_layout(options.layout or "xbox", asked.spec, hold_to_move=options.hold_to_move, joy=True)  # before any graph
+    # What is wrong with the task or the layout is said before anything joins the graph.
+    Shaping(asked.spec, asked.period_s, options.shaping())
+    load_layout(options.layout or "xbox", asked.spec, hold_to_move=options.hold_to_move, joy=True)
     source = RosJoy(options.topic or TOPIC)
     return JoyDevice(asked.spec, asked.period_s, source, options.shaping(), options.layout)
 

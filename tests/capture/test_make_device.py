@@ -64,7 +64,7 @@ def test_options_out_of_range_are_refused_where_they_are_written(options: dict[s
         DeviceOptions(**options)  # type: ignore[arg-type]
 
 
-@pytest.mark.parametrize("name", ["browser", "gamepad", "spacemouse"])
+@pytest.mark.parametrize("name", ["browser", "gamepad", "spacemouse", "joy"])
 def test_axes_do_not_drive_a_space_of_places(name: str) -> None:
     with pytest.raises(InputError, match="this task uses 'joint_position'; choose another device"):
         made(name, PLACES)
