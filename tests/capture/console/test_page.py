@@ -215,10 +215,11 @@ class TestByGamepad:
 
 class TestByPointer:
     @pytest.mark.parametrize(
-        ("pad", "to", "index", "by_m"), [("move", (0.5, 0.05), 0, 0.02), ("height", (0.5, 0.95), 2, -0.02)]
+        ("way", "pad", "to", "index", "by_m"),
+        [("mouse", "move", (0.5, 0.05), 0, 0.02), ("touch", "height", (0.5, 0.95), 2, -0.02)],
     )
     def test_a_pad_is_dragged(
-        self, stand: Stand, open_page: Open, pad: str, to: tuple[float, float], index: int, by_m: float
+        self, stand: Stand, open_page: Open, way: str, pad: str, to: tuple[float, float], index: int, by_m: float
     ) -> None:
         page = open_page(viewport=TABLET, has_touch=True)
         wait_state(page, "ready")
@@ -227,11 +228,27 @@ class TestByPointer:
         page.locator(f'[data-pad="{pad}"]').scroll_into_view_if_needed()
         box = page.locator(f'[data-pad="{pad}"]').bounding_box()
         assert box is not None
-        page.mouse.move(box["x"] + box["width"] / 2, box["y"] + box["height"] / 2)
-        page.mouse.down()
-        page.mouse.move(box["x"] + box["width"] * to[0], box["y"] + box["height"] * to[1], steps=4)
+        middle = (box["x"] + box["width"] / 2, box["y"] + box["height"] / 2)
+        end = (box["x"] + box["width"] * to[0], box["y"] + box["height"] * to[1])
+        finger = page.context.new_cdp_session(page)
+
+        def touch(kind: str, *points: tuple[float, float]) -> None:
+            told = {"type": kind, "touchPoints": [{"x": x, "y": y} for x, y in points]}
+            finger.send("Input.dispatchTouchEvent", told)
+
+        if way == "mouse":
+            page.mouse.move(*middle)
+            page.mouse.down()
+            page.mouse.move(*end, steps=4)
+        else:
+            touch("touchStart", middle)
+            touch("touchMove", end)
         moves_to(stand, index, by_m)
-        page.mouse.up()
+        assert "held" in str(page.get_attribute(f'[data-pad="{pad}"]', "class"))
+        if way == "mouse":
+            page.mouse.up()
+        else:
+            touch("touchEnd")
         time.sleep(0.5)
         before = place(stand)
         time.sleep(0.4)

@@ -147,6 +147,16 @@ class TestWhoMayTalk:
             with pytest.raises(InvalidStatus):
                 Page(base, additional_headers={"Cookie": cookie}, origin="http://evil.example")
 
+    def test_so_many_pages_and_no_more(self, tmp_path: Path) -> None:
+        with console(tmp_path / "lift", task="reach", console=ConsoleConfig(port=0, max_pages=2)) as stand:
+            pages = [Page(stand.url), Page(stand.url)]
+            with pytest.raises(InvalidStatus):
+                Page(stand.url)
+            pages[0].close()
+            stand.wait(lambda: pages[1].hear("view")["desk"]["pages"] == 1, "the page to go")
+            Page(stand.url).close()
+            pages[1].close()
+
     def test_a_port_that_is_taken_is_told(self, stand: Stand) -> None:
         port = int(stand.url.rstrip("/").rpartition(":")[2])
         with (
