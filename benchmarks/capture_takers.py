@@ -241,7 +241,8 @@ class Bag:
 def main() -> None:
     """Take orders until there are no more."""
     wanted = json.loads(sys.argv[1])
-    taker = {"ours": Ours, "bag": Bag}[wanted["who"]](Path(wanted["folder"]), wanted["compressed"])
+    folder, compressed = Path(wanted["folder"]), bool(wanted["compressed"])
+    taker: Ours | Bag = Ours(folder, compressed) if wanted["who"] == "ours" else Bag(folder, compressed)
     for line in sys.stdin:
         order = json.loads(line)
         answer = taker.record(order["seconds"]) if order["order"] == "record" else {"ready": True}

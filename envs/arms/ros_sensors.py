@@ -130,8 +130,8 @@ class Sensors:
         self.subscriptions = Subscriptions(graph, match=match)
         self._sources: dict[str, tuple[TopicDescription, str]] = {}
         add, ros = self.subscriptions.add, robot.ros
-        hear = self._joint_bytes if match else self._joints
-        add(JointState, ros.joint_states.topic, hear, depth, raw=match)
+        hear_joints = self._joint_bytes if match else self._joints
+        add(JointState, ros.joint_states.topic, hear_joints, depth, raw=match)
         for key in joint_keys(robot):
             self._sources[key] = (ros.joint_states, "sensor_msgs/msg/JointState")
         for name, source in ros.poses.items():

@@ -26,7 +26,9 @@ SILENT_S = 5.0
 class ArmTime(Protocol):
     """The arm's clock, and messages' stamps on it."""
 
-    clock: Clock
+    @property
+    def clock(self) -> Clock:
+        """What the arm's loops wait on."""
 
     def now(self) -> Receipt:
         """The present; `Receipt.stamp_ns` turns a header's stamp into the arm's time."""
