@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import dataclasses
 import math
-import operator
 from collections.abc import Sequence
 from typing import Protocol, TypeVar
 
@@ -127,7 +126,7 @@ class ToolDelta:
 
     def _too_fast(self, step: Vector) -> float:
         """How many times faster than it can the fastest joint would have to be."""
-        return max(map(abs, map(operator.truediv, step.tolist(), self._max_step)))
+        return max(abs(one / most) for one, most in zip(step.tolist(), self._max_step, strict=True))
 
     def encode(self, before: Command, after: Command) -> Vector:
         """See `ActionSpace`."""

@@ -14,7 +14,6 @@ state was accepted, and kept. So the arm can always stop (the viability argument
 from __future__ import annotations
 
 import math
-import operator
 from collections import Counter
 from dataclasses import dataclass
 from typing import Any
@@ -294,7 +293,7 @@ class Guard:
 
 def _farthest(left: list[float], right: list[float]) -> float:
     """The largest difference of any two numbers at the same place."""
-    return max(map(abs, map(operator.sub, left, right)))
+    return max(abs(one - other) for one, other in zip(left, right, strict=True))
 
 
 @dataclass(frozen=True)

@@ -68,7 +68,8 @@ class Finetune:
         if is_foreign(task):
             require_fit(task, clone.action_spec, clone.shapes)
         randomize = self.randomize or ("none" if is_foreign(task) else "default")
-        setting = Setting(task, parent.config.robot, load_randomizer(randomize))
+        randomizer = load_randomizer(randomize)
+        setting = Setting(task, parent.config.robot, randomizer)
         record = parent.config.child(f"finetune-{self.config.algo}", self.config, self.config.seed, self.start)
         record = dataclasses.replace(record, task=task, options={**record.options, "randomize": randomize})
         run = Run.create(self.out, record)
@@ -81,9 +82,9 @@ class Finetune:
             tuned = finetune(clone, setting, self.config, log)
         with progress_bar("judging", 2 * self.config.judge_episodes, quiet=self.json) as advance:
             better, verdict = judge(clone, tuned, setting, self.config, advance)
-        if isinstance(setting.randomization, Curriculum):
-            (run.path / RANGES).write_text(setting.randomization.state() + "\n")
-        keep_ranges(run, setting.randomization)
+        if isinstance(randomizer, Curriculum):
+            (run.path / RANGES).write_text(randomizer.state() + "\n")
+        keep_ranges(run, randomizer)
         save_policy(better, run.path)
         (run.path / CANDIDATE).mkdir()
         save_policy(tuned, run.path / CANDIDATE)
