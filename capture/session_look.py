@@ -53,7 +53,7 @@ def look(
         dataset=str(session.dataset.path),
         episodes=wishes.episodes,
         aim=config.aim,
-        kept=tuple(session.kept),
+        kept=session.kept,
         steps=session.steps,
         elapsed_s=round(session.steps * robot.period_s, 3),
         max_s=session.config.max_s,

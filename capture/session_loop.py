@@ -10,10 +10,11 @@ a take is any good is `gate.py`'s.
 from __future__ import annotations
 
 import dataclasses
+import functools
 import threading
 from collections import deque
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,6 +24,7 @@ from understudy.capture.gate import Gate
 from understudy.capture.loop_config import LoopConfig
 from understudy.capture.session import Session
 from understudy.capture.session_look import look
+from understudy.capture.session_mailbox import Mailbox
 from understudy.capture.session_pictures import SessionPictures
 from understudy.capture.session_prompt import prompt
 from understudy.capture.session_view import WISHES, SessionView, StreamLight, Wish
@@ -30,25 +32,13 @@ from understudy.capture.session_wishes import SessionWishes, fresh_seeds
 from understudy.capture.stream_lights import ObservationLights
 from understudy.datasets.schema import is_image
 from understudy.envs.arms.clock import Clock, MonotonicClock
-from understudy.errors import RecordingError, StaleObservation, UnderstudyError, unknown_name
+from understudy.errors import StaleObservation, UnderstudyError, unknown_name
 
 __all__ = ["LoopConfig", "SessionLoop", "fresh_seeds"]
 
 LOOKED_AT_S = 1.0
 """A picture that nobody asked for within this time is not drawn."""
 NEVER_NS = -(10**18)
-
-
-class _Request:
-    """A wish that somebody waits for."""
-
-    def __init__(self, wish: Wish, text: str) -> None:
-        self.wish, self.text = wish, text
-        self.answered = threading.Event()
-        self.answer = ""
-        self.error: UnderstudyError | None = None
-        self.taken_up = False
-        self.given_up = False
 
 
 class SessionLoop:
@@ -72,7 +62,7 @@ class SessionLoop:
         self.config = config or LoopConfig()
         self._clock = clock or MonotonicClock()
         self._changed = threading.Condition()
-        self._requests: deque[_Request] = deque()
+        self._mail = Mailbox(self._changed)
         self._owner = threading.get_ident()
         self._thread: threading.Thread | None = None
         self._closing = self._closed = False
@@ -127,20 +117,7 @@ class SessionLoop:
                 return self._wish(wish, text)
             finally:
                 self._publish()
-        request = _Request(wish, text)
-        with self._changed:
-            if self._closed:
-                raise RecordingError("The session has ended; start another one.")
-            self._requests.append(request)
-            self._changed.notify_all()
-        if not request.answered.wait(timeout_s):
-            with self._changed:
-                request.given_up = not request.taken_up
-            still = "it is still at it" if request.taken_up else "it was not done"
-            raise RecordingError(f"The session did not answer to {wish!r} within {timeout_s:g} s; {still}.")
-        if request.error is not None:
-            raise request.error
-        return request.answer
+        return self._mail.ask(wish, text, timeout_s)
 
     def view(self) -> SessionView:
         """The session at the latest moment."""
@@ -239,8 +216,12 @@ class SessionLoop:
 
     def turn(self) -> None:
         """One turn: answer wishes, then one control period of the take, or a look at the device."""
-        for request in self._taken_up():
-            self._answer(request)
+        for request in self._mail.take():
+            try:
+                request.answer_by(self._wish)
+            finally:
+                self._publish()  # before the answer is given: who asked looks at the view next
+                request.give()
         if self.session.state == "recording":
             self._tick()
         else:
@@ -253,7 +234,7 @@ class SessionLoop:
         """Wait for a wish, no longer than a control period: the device is looked at that often."""
         period_s = self.session.stage.control.robot.period_s
         with self._changed:
-            if not self._requests and not self._closing:
+            if self._mail.empty and not self._closing:
                 self._changed.wait(period_s)
 
     def _end(self) -> None:
@@ -261,35 +242,13 @@ class SessionLoop:
             if self._closed:
                 return
             self._closed = self._wishes.closed = True
-            waiting = list(self._requests)
-            self._requests.clear()
             self._changed.notify_all()
-        for request in waiting:
-            request.error = RecordingError(f"The session ended before it came to {request.wish!r}.")
-            request.answered.set()
+        self._mail.close()
         self._pictures.close()
-        self.session.close()
-        self._publish()
-
-    def _taken_up(self) -> list[_Request]:
-        with self._changed:
-            taken = [request for request in self._requests if not request.given_up]
-            self._requests.clear()
-            for request in taken:
-                request.taken_up = True
-        return taken
-
-    def _answer(self, request: _Request) -> None:
         try:
-            request.answer = self._wish(request.wish, request.text)
-        except UnderstudyError as error:
-            request.error = error
-        except BaseException as error:
-            request.error = RecordingError(f"The session broke off over {request.wish!r}: {error!r}.")
-            raise
+            self.session.close()
         finally:
-            self._publish()  # before the answer: who asked looks at the view next
-            request.answered.set()
+            self._publish()
 
     # turns
 
@@ -387,8 +346,7 @@ class SessionLoop:
             if event == "quit":
                 self._quit, self._wishes.message = True, "The operator has quit."
             elif event in self._wishes.possible():
-                wish: Wish = event  # type: ignore[assignment]
-                self._of_itself(lambda wish=wish: self._wish(wish))  # type: ignore[misc]
+                self._of_itself(functools.partial(self._wish, cast("Wish", event)))
             elif event not in ("stop", "success", "failure"):  # these the tick has taken in, when they counted
                 allowed = ", ".join(self._wishes.possible()) or "nothing"
                 self._wishes.message = f"Cannot {event} now; possible: {allowed}."

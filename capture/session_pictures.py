@@ -108,7 +108,7 @@ class SessionPictures:
                 return {}
             if drawn is not None:
                 fresh[camera] = drawn[1]
-        if self._process is not None and not self._process.busy and not _same(scene, self._asked_for):
+        if not self._process.busy and not _same(scene, self._asked_for):
             self._process.ask(scene, now_ns)
             self._asked_for = scene
         return fresh
@@ -130,7 +130,11 @@ class SessionPictures:
 
 
 def _same(one: Observation, other: Observation | None) -> bool:
-    return other is not None and all(np.array_equal(value, other.values.get(key)) for key, value in one.values.items())
+    return (
+        other is not None
+        and set(one.values) == set(other.values)
+        and all(np.array_equal(value, other.values[key]) for key, value in one.values.items())
+    )
 
 
 def _can_draw() -> bool:

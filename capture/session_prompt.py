@@ -6,7 +6,7 @@ import math
 
 import numpy as np
 
-from understudy.capture.session import State
+from understudy.capture.session_states import State
 from understudy.envs.arms.arm import Start
 from understudy.envs.arms.rotations import quaternion_to_matrix
 

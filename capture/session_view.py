@@ -9,19 +9,9 @@ import dataclasses
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from understudy.capture.session import State
+from understudy.capture.session_states import WISHES, State, Wish
 
 __all__ = ["WISHES", "Finding", "SessionView", "State", "StreamLight", "Wish"]
-
-Wish = Literal[
-    "prepare", "start", "stop", "keep", "drop", "undo", "redo", "success", "failure", "unmark", "note", "intervene",
-    "release", "hold",
-]  # fmt: skip
-"""What may be asked of a session, by whatever front."""
-WISHES: tuple[Wish, ...] = (
-    "prepare", "start", "stop", "keep", "drop", "undo", "redo", "success", "failure", "unmark", "note", "intervene",
-    "release", "hold",
-)  # fmt: skip
 
 
 @dataclass(frozen=True)
