@@ -27,7 +27,8 @@ export class Input {
     this.down = new Set();
     this.pads = new Map();
     this.pressed = new Set();
-    this.gripper = null;
+    this.gripper = null; // what was asked for last in this take, m
+    this.asked = null; // what is still to be sent, once: repeated, it would reach into the next take
     this.opening = null;
     this.widest = 0;
     this.sentAt = 0;
@@ -56,7 +57,8 @@ export class Input {
   see(view) {
     this.opening = view.gripper_m;
     this.widest = view.gripper_max_m ?? 0;
-    if (view.state === "ready" || view.state === "idle") this.gripper = null;
+    this.recording = view.state === "recording";
+    if (!this.recording) this.gripper = this.asked = null;
   }
 
   press(key) {
@@ -79,9 +81,9 @@ export class Input {
   }
 
   toggleGripper() {
-    if (!this.widest || !this.mayMove()) return true;
+    if (!this.widest || !this.recording || !this.mayMove()) return true;
     const now = this.gripper ?? this.opening ?? this.widest;
-    this.gripper = now > this.widest / 2 ? 0 : this.widest;
+    this.gripper = this.asked = now > this.widest / 2 ? 0 : this.widest;
     this.soon();
     return true;
   }
@@ -109,7 +111,8 @@ export class Input {
     for (const pad of this.pads.values()) for (const [label, value] of Object.entries(pad)) add(label, value);
     for (const [label, value] of Object.entries(stick.axes)) add(label, value);
     const moving = this.down.size > 0 || this.pads.size > 0 || stick.hold;
-    this.link.say({ do: "input", axes, gripper: this.gripper, moving });
+    this.link.say({ do: "input", axes, gripper: this.asked, moving });
+    this.asked = null;
   }
 
   readGamepad() {

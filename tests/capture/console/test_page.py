@@ -129,6 +129,21 @@ class TestByKeyboard:
         for id in stand.loop.view().kept[before:]:
             assert stand.dataset.summary(id).info.success is True
 
+    def test_the_gripper_is_asked_once_for_each_press(self, stand: Stand, open_page: Open) -> None:
+        """Incident: a page that kept asking reached into the next take before it saw it, which began by closing."""
+        said: list[str] = []
+        page = open_page()
+        page.on("websocket", lambda socket: socket.on("framesent", lambda frame: said.append(str(frame))))
+        page.reload()
+        begin(stand, page)
+        for times, closed in ((1, True), (2, False)):
+            page.keyboard.press(" ")
+            stand.wait(lambda closed=closed: ((stand.loop.view().gripper_m or 0.0) < 0.01) == closed, "the gripper")  # type: ignore[misc]
+            page.wait_for_timeout(200)
+            asked = [frame for frame in said if '"gripper":' in frame and '"gripper":null' not in frame]
+            assert len(asked) == times
+        assert len(said) > 20
+
     def test_everything_is_reached_by_tab_and_pressed_by_enter(self, stand: Stand, open_page: Open) -> None:
         page = open_page()
         wait_state(page, "ready")
