@@ -2,7 +2,7 @@
 
 One front among others: it only asks the session's loop, and what cannot be is answered with `success: false` and the
 reason. A failing take is kept, and a doubtful one started, when the service is called twice in a row, as at any front.
-Nothing here counts as somebody who attends to a page.
+That the state is published does not count as somebody who attends; a call does.
 """
 
 from __future__ import annotations

@@ -351,7 +351,8 @@ class Record:
         config = LoopConfig(
             aim=self.episodes,
             countdown_s=COUNTDOWN_S if self.countdown is None else self.countdown,
-            auto_prepare=self.arm == "sim" or self.reset_service is None,
+            # a real arm that its service moves to the start does so only when somebody asks for it
+            auto_prepare=self.arm != "ros" or not (self.reset_service or stage.control.robot.ros.reset_service),
             resume_takes=True,
             attend_s=ATTEND_S if paged else None,
         )
