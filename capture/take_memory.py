@@ -16,18 +16,32 @@ from numpy.typing import NDArray
 from understudy.capture.recorder import Motion
 from understudy.datasets.align import Aligned
 from understudy.datasets.episode import Episode
-from understudy.datasets.schema import EpisodeInfo, is_image
+from understudy.datasets.schema import CHANNELS, EpisodeInfo, is_image
 
 Array = NDArray[Any]
+PACKED = 256
+"""Steps that are packed together."""
 EVERY = 4
 """Every so many rows and columns of a frame go into its print: all of them would take a control thread too long."""
 
 
-@dataclasses.dataclass(frozen=True)
-class _Step:
-    seen: Aligned
-    motion: Motion
-    reward: float
+class _Column:
+    """Values of one kind, one a step; packed now and then, because small arrays weigh ten times what is in them."""
+
+    def __init__(self) -> None:
+        self._packed: list[Array] = []
+        self._loose: list[Any] = []
+
+    def add(self, value: Any) -> None:
+        self._loose.append(value)
+        if len(self._loose) >= PACKED:
+            self._packed.append(np.array(self._loose))
+            self._loose = []
+
+    def array(self, dtype: Any = None) -> Array:
+        """(N, ...) all of them."""
+        parts = [*self._packed, *([np.array(self._loose)] if self._loose else [])]
+        return np.concatenate(parts).astype(dtype, copy=False) if dtype is not None else np.concatenate(parts)
 
 
 class TakeMemory:
@@ -35,13 +49,24 @@ class TakeMemory:
 
     def __init__(self, first: Aligned) -> None:
         self._latest = _with_prints(first)
-        self._steps: list[_Step] = []
+        self._steps = 0
+        self._seen = {key: _Column() for key in first.values}
+        self._ages = {key: _Column() for key in first.ages_s}
+        self._channels = {name: _Column() for name in CHANNELS}
+        self._rewards, self._ticks = _Column(), _Column()
 
     def add(self, seen: Aligned, motion: Motion, reward: float, following: Aligned) -> None:
         """One control period: what was seen, what was done, what it earned, and what was seen after it."""
-        self._steps.append(
-            _Step(self._latest if seen.tick_ns == self._latest.tick_ns else _with_prints(seen), motion, reward)
-        )
+        before = self._latest if seen.tick_ns == self._latest.tick_ns else _with_prints(seen)
+        for key, column in self._seen.items():
+            column.add(before.values[key])
+        for key, column in self._ages.items():
+            column.add(before.ages_s[key])
+        for name, column in self._channels.items():
+            column.add(getattr(motion, name))
+        self._rewards.add(reward)
+        self._ticks.add(before.tick_ns)
+        self._steps += 1
         self._latest = _with_prints(following)
 
     def episode(self, info: EpisodeInfo) -> Episode | None:
@@ -50,20 +75,18 @@ class TakeMemory:
         Raises:
             DatasetError: it would be no valid episode.
         """
-        steps = self._steps
-        if not steps:
+        if self._steps == 0:
             return None
-        keys, aged = self._latest.values, steps[0].seen.ages_s
         return Episode(
             info=info,
-            observations={key: np.array([step.seen.values[key] for step in steps]) for key in keys},
+            observations={key: column.array() for key, column in self._seen.items()},
             final_observation=dict(self._latest.values),
-            requested=np.array([step.motion.requested for step in steps]),
-            sent=np.array([step.motion.sent for step in steps]),
-            measured=np.array([step.motion.measured for step in steps]),
-            rewards=np.array([step.reward for step in steps]),
-            tick_ns=np.array([step.seen.tick_ns for step in steps], np.int64),
-            ages_s={key: np.array([step.seen.ages_s[key] for step in steps]) for key in aged},
+            requested=self._channels["requested"].array(),
+            sent=self._channels["sent"].array(),
+            measured=self._channels["measured"].array(),
+            rewards=self._rewards.array(),
+            tick_ns=self._ticks.array(np.int64),
+            ages_s={key: column.array() for key, column in self._ages.items()},
         )
 
 
