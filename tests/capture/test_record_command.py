@@ -219,6 +219,29 @@ def test_a_killed_recording_is_taken_up_where_it_was(tmp_path: Path) -> None:
     assert np.count_nonzero(left.requested[:, 2] > 0) >= 8
 
 
+def test_session_keys_are_read_beside_any_device(tmp_path: Path) -> None:
+    """A pedal types keys while the page has the arm; no page is open here, so the arm holds and the take ends."""
+    pytest.importorskip("uvicorn")
+    typist = Typist(tmp_path / "demos", "--device", "browser", "--port", "0", "--episodes", "3")
+    try:
+        typist.wait_for("open http://127.0.0.1:")
+        typist.wait_for("ready: start on the page")
+        typist.type("y")
+        typist.wait_for("Cannot keep while the session is ready; possible now: start")
+        typist.type("\r")
+        typist.wait_for("Recording.")
+        typist.wait_for("Take ended (")
+        typist.type("n")
+        typist.wait_for("dropped; the dataset holds 0 of 3")
+        typist.type("q")
+        assert typist.process.wait(timeout=30) == 1
+    finally:
+        if typist.process.poll() is None:
+            typist.process.kill()
+        os.close(typist.person)
+    assert len(Dataset.open(tmp_path / "demos").dropped) == 1
+
+
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 @pytest.mark.parametrize("after_s", [0.4, 0.7, 1.5])
 def test_a_signal_ends_a_scripted_recording_at_any_moment(
