@@ -138,7 +138,14 @@ class Gate:
         ]
 
     def bytes_per_s(self) -> float:
-        """What this session writes: as measured on its last take, else as its first observation says (B/s)."""
+        """What this session writes: as measured on its last take, else as its first observation says (B/s).
+
+        Frames that a camera's every one is kept of lie in a file of their own, and come at the camera's rate.
+        """
+        frames: Callable[[], float] = getattr(self._session.stage, "frame_bytes_per_s", float)
+        return frames() + self._step_bytes_per_s()
+
+    def _step_bytes_per_s(self) -> float:
         if self._bytes_per_s is not None:
             return self._bytes_per_s
         aligned, control = self._session.stage.aligned, self._session.stage.control

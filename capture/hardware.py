@@ -205,6 +205,10 @@ class ArmStage:
             for name, key in reversed(sources.items())
         )
 
+    def frame_bytes_per_s(self) -> float:
+        """What the camera frames that are kept at their own rate take on disk (B/s)."""
+        return 0.0 if self.streams is None else self.streams.frame_bytes_per_s()
+
     def remarks(self) -> list[str]:
         """Sentences on what is odd about the streams and has happened since the last call, or is so now."""
         return [] if self.watched is None else [*self.watched.remarks(), *too_fast(self.lights())]

@@ -104,6 +104,12 @@ class _Stream:
         if self.usual_hz is None and sample.receive_ns - self._first_ns > USUAL_AFTER_S * 1e9 and self.count > 3:
             self.usual_hz = self.rate_hz()
 
+    @property
+    def latest_bytes(self) -> int:
+        """Of the latest sample, as it would be kept."""
+        assert self.latest is not None  # a stream is made with its first sample
+        return int((self.latest.value if self.latest.packed is None else self.latest.packed).nbytes)
+
     def rate_hz(self) -> float:
         span_ns = self._recent[-1] - self._recent[0] if self._recent else 0
         return (len(self._recent) - 1) / (span_ns * 1e-9) if span_ns > 0 else 0.0
@@ -178,6 +184,12 @@ class StreamTable:
             {sample.key: sample.value.copy() if sample.value.flags.writeable else sample.value for sample in samples},
             {sample.key: sample.stamp_ns for sample in samples},
         )
+
+    def frame_bytes_per_s(self) -> float:
+        """What the camera frames that are kept take, as they come now (B/s)."""
+        with self._lock:
+            cameras = [stream for key, stream in self._streams.items() if is_image(key) and self._keep(key)]
+            return float(sum(stream.rate_hz() * stream.latest_bytes for stream in cameras))
 
     def health(self, now_ns: int) -> Mapping[str, StreamHealth]:
         """How every stream that ever came is doing now, by key."""

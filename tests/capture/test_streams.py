@@ -85,6 +85,14 @@ def test_what_came_while_the_recorder_was_stuck_is_lost_and_counted():
     assert len(table.drain()["joint_position"]) == 101
 
 
+def test_what_frames_take_on_disk_is_told_of_those_that_are_kept():
+    table = StreamTable(lambda key: key != "image_side")
+    for key in ("image_front", "image_side", "joint_position"):
+        for k in range(31):
+            table.take(Said(key, k * SECOND // 30, k * SECOND // 30, np.zeros((4, 5, 3), np.uint8)))
+    assert table.frame_bytes_per_s() == pytest.approx(30 * 60)
+
+
 @pytest.mark.parametrize(
     ("rate_hz", "state", "why"), [(500.0, "alive", ""), (100.0, "slow", "it comes at 100 Hz; its file says 500 Hz")]
 )

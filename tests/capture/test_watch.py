@@ -14,6 +14,7 @@ from understudy.capture.devices.scripted import ScriptedDevice
 from understudy.capture.session import Session, SessionConfig
 from understudy.capture.topics import require_topics
 from understudy.capture.watch import COMMAND, GRIPPER_COMMAND, REQUESTED, WatchConfig, Watcher
+from understudy.datasets.camera_streams import frames_file, read_frames_of
 from understudy.datasets.checking.checks import check_dataset
 from understudy.datasets.episode import Episode
 from understudy.datasets.schema import ActionSpec
@@ -89,7 +90,7 @@ def driven(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Driven]:
     session.start()
     while session.state == "recording":
         session.tick()
-    yield Driven(dataset.read(session.keep()), session._stage.commands)  # type: ignore[attr-defined]
+    yield Driven(dataset.read(session.keep()), session.stage.commands)  # type: ignore[attr-defined]
     env.close()
 
 
@@ -196,6 +197,20 @@ def test_native_rate_samples_are_kept_beside_the_episode(driven: Driven, tmp_pat
         streams = file["episode/streams"]
         assert {COMMAND, REQUESTED, "joint_position"} <= set(streams)
         assert streams[f"{COMMAND}/value"].shape == (len(driven.commands), 7)
+
+
+def test_every_frame_of_a_camera_is_kept_on_request(driven: Driven, tmp_path: Path) -> None:
+    replay = on_the_graph(driven)
+    first, last = replay.events[0].stamp_ns, replay.events[-1].stamp_ns
+    stamps = range(first - 10**9, last + 10**9, 33_333_333)
+    pixels = np.zeros((2, 3, 3), np.uint8)
+    replay.samples["image_front"] = [Said(stamp, stamp + 5_000_000, pixels + k % 256) for k, stamp in enumerate(stamps)]
+    replay._given["image_front"] = 0
+    dataset = run(replay, tmp_path / "demos", every_frame=("front",)).dataset
+    kept = list(read_frames_of(frames_file(dataset.path, dataset.ids[0]), "front"))
+    wanted = [sample for sample in replay.samples["image_front"] if first <= sample.receive_ns <= last]
+    assert [frame.stamp_ns for frame in kept] == [sample.stamp_ns for sample in wanted]
+    assert all(np.array_equal(frame.pixels, sample.value) for frame, sample in zip(kept, wanted, strict=True))
 
 
 @pytest.mark.parametrize(("told", "kept"), [(False, False), (None, True)])
