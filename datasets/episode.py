@@ -83,8 +83,8 @@ class Episode:
     """(N, D) simulator state, or an empty array where there is no simulator."""
     streams: Mapping[str, Stream] = field(default_factory=dict)
     """Name -> samples at their native rate."""
-    intervention: NDArray[np.bool_] | None = None
-    """(N,) whether a person acted there in a policy's place; None where that was not recorded."""
+    intervention: NDArray[np.bool_] = field(default_factory=lambda: np.zeros(0, np.bool_))
+    """(N,) whether a person acted there in a policy's place, or an empty array where that was not recorded."""
 
     def __post_init__(self) -> None:
         steps = len(self.tick_ns)
@@ -124,7 +124,7 @@ class Episode:
         if self.states.size:
             _require_shape("states", self.states, (steps, self.states.shape[-1]))
             _require_finite("states", self.states)
-        if self.intervention is not None:
+        if self.intervention.size:
             _require_shape("intervention", self.intervention, (steps,))
             if self.intervention.dtype != np.bool_:
                 raise DatasetError(
@@ -273,7 +273,7 @@ def write_episode(path: Path, episode: Episode) -> None:
         group.create_dataset("stamps/tick", data=np.asarray(episode.tick_ns, np.int64))
         group.create_dataset("states", data=episode.states if episode.states.size else np.zeros((len(episode), 0)))
         known = {f"obs/{key}": _write_observation(group, key, values) for key, values in episode.observations.items()}
-        if episode.intervention is not None:
+        if episode.intervention.size:
             group.create_dataset("intervention", data=episode.intervention)
         for key, value in episode.final_observation.items():
             group.create_dataset(f"final_obs/{key}", data=value)
@@ -400,7 +400,7 @@ def episode_in(group: h5py.Group, info: EpisodeInfo, *, images: bool = True, str
         ages_s={key: read(ages, key) for key in ages if key in keys},
         states=read(group, "states"),
         streams=_read_streams(group) if streams else {},
-        intervention=read(group, "intervention") if "intervention" in group else None,
+        intervention=read(group, "intervention") if "intervention" in group else np.zeros(0, np.bool_),
     )
 
 

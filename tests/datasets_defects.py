@@ -39,6 +39,7 @@ def taken(e: Episode, rows: np.ndarray, tick_ns: np.ndarray | None = None) -> Ep
         tick_ns=e.tick_ns[rows] if tick_ns is None else tick_ns,
         ages_s={key: ages[rows] for key, ages in e.ages_s.items()},
         states=e.states[rows] if e.states.size else e.states,
+        intervention=e.intervention[rows] if e.intervention.size else e.intervention,
     )
 
 

@@ -16,6 +16,7 @@ from understudy.datasets.episode import Episode, Stream
 def episode_lists(draw: Any, **changes: Any) -> list[Episode]:
     """One to three episodes that observe the same things, of any length, with or without what is optional."""
     images, states, streams = draw(st.booleans()), draw(st.booleans()), draw(st.booleans())
+    takeovers = draw(st.booleans())
     double = draw(st.booleans())
     success = draw(st.sampled_from([True, False, None]))
     first_tick = draw(st.sampled_from([0, 5, 10**9, 10**15]))
@@ -37,6 +38,7 @@ def episode_lists(draw: Any, **changes: Any) -> list[Episode]:
                 tick_ns=ticks,
                 states=rng.random((steps, 3)) if states else np.zeros((0, 0)),
                 streams={"joint_position": Stream(ticks, rng.random((steps, 2)))} if streams else {},
+                intervention=rng.random(steps) < 0.5 if takeovers else np.zeros(0, bool),
             )
         )
     return found
@@ -51,6 +53,8 @@ def assert_same(ours: Episode, back: Episode, *, besides: tuple[str, ...] = (), 
             assert np.array_equal(getattr(back, name), getattr(ours, name)), name
     if "states" not in besides and ours.states.size + back.states.size:  # no states are (N, 0) once they were on disk
         assert np.array_equal(back.states, ours.states)
+    if "intervention" not in besides:
+        assert np.array_equal(back.intervention, ours.intervention)
     for name in ("observations", "final_observation"):
         mine, theirs = getattr(ours, name), getattr(back, name)
         assert set(theirs) == set(mine)

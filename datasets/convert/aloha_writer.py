@@ -52,13 +52,14 @@ def write(dataset: Dataset, ids: Sequence[str], out: Path, config: AlohaExport) 
     lengths = {id: dataset.summary(id).steps for id in ids}
     longest = max(lengths.values()) if config.pad else None
     streams: set[str] = set()
-    with_states = False
+    with_states = with_interventions = False
     with fresh(out) as draft:
         draft.mkdir()
         for number, id in enumerate(ids):
             episode = dataset.read(id, images=False)
             streams |= set(episode.streams)
             with_states |= bool(episode.states.size)
+            with_interventions |= bool(np.any(episode.intervention))
             more = 0 if longest is None else longest - len(episode)
             require_room(draft, dataset.file(id), layout, more)
             with h5py.File(draft / f"episode_{number}.hdf5", "x") as file:
@@ -67,6 +68,8 @@ def write(dataset: Dataset, ids: Sequence[str], out: Path, config: AlohaExport) 
     losses = _losses(layout, config, len(set(lengths.values())) > 1)
     if with_states:
         losses.append("The simulator's states are left out.")
+    if with_interventions:
+        losses.append("Which steps a person drove in a policy's place is left out.")
     if streams:
         losses.append(f"Samples at native rate are left out: {', '.join(sorted(streams))}.")
     if splits := dataset.splits():

@@ -123,6 +123,8 @@ def extras_of(episode: Episode) -> dict[str, NDArray[Any]]:
     arrays = {f"final/{key}": np.asarray(value) for key, value in episode.final_observation.items()}
     arrays |= {f"age/{key}": np.asarray(ages) for key, ages in episode.ages_s.items()}
     arrays["states"] = np.asarray(episode.states)
+    if episode.intervention.size:
+        arrays["intervention"] = np.asarray(episode.intervention)
     for name, stream in episode.streams.items():
         arrays[f"stream_stamps/{name}"] = np.asarray(stream.stamps_ns)
         arrays[f"stream_values/{name}"] = np.asarray(stream.values)

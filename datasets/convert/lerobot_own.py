@@ -127,5 +127,6 @@ def _own_episode(
         tick_ns=column_of(meta, table, TICKS)[:, 0],
         ages_s={name.partition("/")[2]: value for name, value in arrays.items() if name.startswith("age/")},
         states=arrays["states"],
+        intervention=arrays.get("intervention", np.zeros(0, np.bool_)),
         streams=streams_of(arrays),
     )

@@ -177,6 +177,7 @@ def _our_episode(group: h5py.Group) -> Episode:
         tick_ns=_rows(infos, "tick_ns"),
         ages_s={key: _rows(ages, key) for key in ages},
         states=_rows(infos, "states") if "states" in infos else np.zeros((0, 0)),
+        intervention=_rows(infos, "intervention") if "intervention" in infos else np.zeros(0, np.bool_),
     )
 
 

@@ -108,6 +108,8 @@ def _write_episode(group: h5py.Group, number: int, id: str, episode: Episode) ->
     infos["tick_ns"] = episode.tick_ns
     if episode.states.size:
         infos["states"] = episode.states
+    if episode.intervention.size:
+        infos["intervention"] = episode.intervention
     for name, values in infos.items():
         _write_info(group, name, values)
 

@@ -149,6 +149,8 @@ def _lines(episode: Episode, messages: Messages) -> tuple[list[_Line], list[str]
         losses.append("Stamps of samples that lay behind each other's were moved so that they keep their order.")
     if episode.states.size:
         losses.append("Simulator states are left out.")
+    if np.any(episode.intervention):
+        losses.append("Which steps a person drove in a policy's place is left out.")
     return [line for line in lines if len(line.stamps_ns)], losses
 
 

@@ -74,6 +74,7 @@ def episodes(draw: st.DrawFn, layout: dict[str, object]) -> Episode:
         ages_s={key: rng.uniform(0, 0.1, steps).astype(np.float32) for key in list(rows)[:2]},
         states=rng.normal(size=(steps, 4)) if layout["states"] else np.zeros((0, 0)),
         streams={"joints": Stream(np.arange(9), rng.normal(size=(9, 2)))} if layout["streams"] else {},
+        intervention=rng.random(steps) < 0.5 if layout["streams"] else np.zeros(0, bool),
     )
 
 

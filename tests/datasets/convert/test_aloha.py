@@ -24,7 +24,18 @@ from understudy.datasets.episode import Episode
 from understudy.datasets.schema import CHANNELS, ActionSpec
 from understudy.errors import DatasetError
 
-_LOST = ("requested", "sent", "measured", "rewards", "tick_ns", "ages_s", "states", "streams", "final_observation")
+_LOST = (
+    "requested",
+    "sent",
+    "measured",
+    "rewards",
+    "tick_ns",
+    "ages_s",
+    "states",
+    "streams",
+    "final_observation",
+    "intervention",
+)
 
 _OBSERVED = ("observations", "final_observation")
 

@@ -96,7 +96,7 @@ def test_what_we_write_comes_back_as_it_was(episodes, storage):
             assert (shift != 0) <= moved
             shifted = dataclasses.replace(ours, tick_ns=ours.tick_ns + shift)
             known = dataclasses.replace(back, ages_s={key: back.ages_s[key] for key in ours.ages_s})
-            assert_same(shifted, known, besides=("states", "streams"), age_atol_s=1e-6)
+            assert_same(shifted, known, besides=("states", "streams", "intervention"), age_atol_s=1e-6)
         assert any("Simulator states" in loss for loss in losses) == any(episode.states.size for episode in episodes)
 
 
