@@ -2,8 +2,8 @@
 
 A process publishes joint states at 500 Hz and two cameras at 30 Hz over real DDS. Two recorders take them at the same
 time, each in a process of its own: ours (a session on the watched arm, steps at 50 Hz, every sample at its own rate)
-and `rosbags` writing MCAP, which gets the bytes of the messages from our own reader, so that the difference is what
-recording adds. Every message has a number, and numbers that are missing on disk are counted. Then, without ROS 2, how
+and `rosbags` writing MCAP the bytes of the messages, which it gets from rclpy's executor or, with `same_reader`, from
+our own reader. Every message has a number, and numbers that are missing on disk are counted. Then, without ROS 2, how
 long what an operator does takes to become a command of the simulated arm.
 """
 
@@ -46,6 +46,8 @@ class CaptureBench:
     """Of driving the simulated arm; 0 leaves it out."""
     rosbags: bool = True
     """Record beside it with `rosbags`."""
+    same_reader: bool = False
+    """Hand it the messages by our own reader, so that what is compared is recording alone, and not rclpy's executor."""
     folder: Path | None = None
     """Where recordings go meanwhile; None: the temporary folder."""
     seed: int = 0
@@ -81,7 +83,8 @@ class CaptureBench:
         return tables
 
     def _record(self, seconds: float, compressed: bool) -> list[Row]:
-        takers = ("ours", "bag") if self.rosbags else ("ours",)
+        peer = "same reader" if self.same_reader else "rclpy"
+        takers = ("ours", peer) if self.rosbags else ("ours",)
         rate = PACKED_MB_S if compressed else RAW_MB_S
         with tempfile.TemporaryDirectory(prefix="understudy-bench-", dir=self.folder) as scratch:
             needed = 1.2e6 * rate * seconds * len(takers)

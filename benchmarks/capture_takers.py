@@ -168,11 +168,12 @@ def _number(frame: CameraFrame) -> int:
 
 
 class Bag:
-    """The same messages by our reader, as bytes, into MCAP: as little as a recorder in Python can do."""
+    """The same messages, as bytes, into MCAP: heard by rclpy's executor, as one would write it, or by our reader.
 
-    name = "rosbags, MCAP"
+    With our reader it does as little as a recorder in Python can do.
+    """
 
-    def __init__(self, folder: Path, compressed: bool) -> None:
+    def __init__(self, folder: Path, compressed: bool, same_reader: bool) -> None:
         from rosbags.rosbag2 import StoragePlugin, Writer
         from rosbags.typesys import Stores, get_typestore
         from sensor_msgs.msg import CompressedImage, Image, JointState
@@ -180,12 +181,13 @@ class Bag:
         from understudy.envs.arms.ros_common import Graph
         from understudy.envs.arms.ros_subscriptions import Subscriptions
 
+        self.name = f"rosbags, by {'our reader' if same_reader else 'rclpy'}"
         robot, store = bench_robot(compressed), get_typestore(Stores.ROS2_JAZZY)
         self._path = folder / "bag"
         self._writer = Writer(self._path, version=9, storage_plugin=StoragePlugin.MCAP)
         self._writer.open()
         self._graph = Graph("bench_bag")
-        self._subscriptions = Subscriptions(self._graph, match=True)
+        self._subscriptions = Subscriptions(self._graph, match=same_reader)
         kind: Any = CompressedImage if compressed else Image
         topics = {robot.ros.joint_states.topic: JointState}
         topics |= {robot.ros.cameras[name].topic: kind for name in CAMERAS}
@@ -242,7 +244,8 @@ def main() -> None:
     """Take orders until there are no more."""
     wanted = json.loads(sys.argv[1])
     folder, compressed = Path(wanted["folder"]), bool(wanted["compressed"])
-    taker: Ours | Bag = Ours(folder, compressed) if wanted["who"] == "ours" else Bag(folder, compressed)
+    ours = wanted["who"] == "ours"
+    taker: Ours | Bag = Ours(folder, compressed) if ours else Bag(folder, compressed, wanted["who"] == "same reader")
     for line in sys.stdin:
         order = json.loads(line)
         answer = taker.record(order["seconds"]) if order["order"] == "record" else {"ready": True}

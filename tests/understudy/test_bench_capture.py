@@ -37,7 +37,7 @@ def test_in_little_everything_that_came_is_on_disk(compressed: bool) -> None:
     assert told["ticks"] > 75
     assert told["CPU while recording, %"] > 0
     if not compressed:
-        assert {row["measure"]: row["rosbags, MCAP"] for row in rows}["joint states"] > 0.8 * 1500
+        assert {row["measure"]: row["rosbags, by rclpy"] for row in rows}["joint states"] > 0.8 * 1500
 
 
 def test_an_input_becomes_a_command() -> None:
