@@ -103,6 +103,8 @@ class Gate:
         return found
 
     def _start(self) -> list[Finding]:
+        if getattr(self._session.stage, "starts_anywhere", False):
+            return []
         wanted, aligned = self._session.wanted, self._session.stage.aligned
         if wanted is None or aligned is None or "joint_position" not in aligned.values:
             return []

@@ -110,6 +110,9 @@ class WatchedDevice:
 class WatchStage(ArmStage):
     """An `ArmStage` whose actions come from the graph instead of from the session."""
 
+    starts_anywhere = True
+    """Where an episode starts is the driver's business."""
+
     def __init__(
         self,
         robot: RobotDescription,

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from understudy.capture.gate import Gate
 from understudy.capture.session import Session, SessionConfig
 from understudy.capture.watch import COMMAND, GRIPPER_COMMAND, REQUESTED
 from understudy.capture.watch_stage import WatchedArm, WatchedDevice, WatchStage
@@ -91,6 +92,17 @@ def test_what_a_policy_asked_for_is_kept_beside_it(tmp_path: Path):
 def test_a_driver_that_dies_ends_the_take_with_the_reason(tmp_path: Path):
     with pytest.raises(StaleObservation, match=r"'joint_position' is 0\.5\d+ s old at the tick"):
         record(Driven(dies_at_s=1.5), tmp_path, steps=60)
+
+
+def test_the_gate_lets_a_take_start_wherever_the_driver_has_brought_the_arm(tmp_path: Path):
+    driven = Driven()
+    stage = WatchStage(BARE, TASK, driven)
+    dataset = Dataset.create(tmp_path / "demos", robot="panda", task="pour")
+    session = Session(stage, WatchedDevice(stage.control.actions.spec), dataset, SessionConfig())
+    session.prepare()
+    driven.clock.advance(5.0)  # a radian on
+    stage.aligned = stage.control.begin()
+    assert not [finding for finding in Gate(session, stage.lights).before() if "start" in finding.text]
 
 
 def test_nothing_is_ever_sent():
