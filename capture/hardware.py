@@ -159,6 +159,8 @@ class ArmStage:
         self.control = Control(guarded, task.action_space, self.observation_keys, action_labels=task.action_labels)
         self.aligned: Aligned | None = None
         self.streams = streams
+        if streams is not None:
+            streams.begin(0)  # nothing is kept, and nothing counts as lost, until a recorder begins
         self.watched = watched
         self._lit = tuple(dict.fromkeys([*sensed(self.observation_keys), *(f"image_{name}" for name in every_frame)]))
         self._verdict = Verdict(task, self.control.robot.rate_hz)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -22,6 +23,17 @@ from understudy.errors import InputError
 
 PANDA = load_robot("panda")
 LIFT = make_task("lift")
+
+
+@dataclass(frozen=True)
+class Came:
+    """A sample."""
+
+    key: str
+    stamp_ns: int
+    receive_ns: int
+    value: np.ndarray
+    packed: None = None
 
 
 class Topics:
@@ -78,6 +90,16 @@ def test_lights_are_named_by_their_source_and_remarks_come_from_the_topics():
     assert stage.lights()[0].why == "nobody publishes joint_position"
     assert stage.remarks() == ["/joint_states is published again."]
     assert ArmStage(FakeArm(PANDA, LIFT.objects), LIFT).lights() == ()
+
+
+def test_nothing_piles_up_or_is_lost_before_the_first_take():
+    table = StreamTable()
+    ArmStage(FakeArm(PANDA, LIFT.objects), LIFT, streams=table, watched=Topics())
+    for k in range(30_000):
+        table.take(Came("joint_position", (k + 1) * 10**6, (k + 1) * 10**6, np.zeros(7)))
+    assert table.drain() == {}
+    health = table.health(30 * 10**9)["joint_position"]
+    assert (health.count, health.lost) == (30_000, 0)
 
 
 def test_a_task_of_ones_own_observes_what_the_topics_give_and_never_succeeds_by_itself():
