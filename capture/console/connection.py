@@ -87,9 +87,10 @@ class Connection:
             self.key = self._desk.arrive(hello.page).key
             arrived(self)
             await self._send(self._greeting())
-            tasks = [asyncio.create_task(self._tell()), asyncio.create_task(self._work())]
-            while True:
-                await self._hear(await self._socket.receive_text())
+            tasks = [asyncio.create_task(part) for part in (self._listen(), self._tell(), self._work())]
+            done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+            for task in done:
+                task.result()  # none ends but by an error: a page that is half served must not look alive
         except WebSocketDisconnect:
             return
         except (InputError, KeyError) as error:  # KeyError: bytes where text was expected
@@ -98,6 +99,10 @@ class Connection:
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
+
+    async def _listen(self) -> None:
+        while True:
+            await self._hear(await self._socket.receive_text())
 
     def changed(self) -> None:
         """Something is new: tell the page soon."""

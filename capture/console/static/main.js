@@ -86,10 +86,8 @@ async function wish(name, text = "") {
   if (!name || !view) return;
   if (!desk.controlling && name !== "hold") return tell("This page only watches; take control first.", true);
   if (name === "note" && !text) return writeNote();
-  if (!view.possible.includes(name)) {
-    return tell(`Not now: the session is ${view.state}; possible: ${view.possible.join(", ") || "nothing"}.`, true);
-  }
-  // A double click is one click: what is asked twice after a refusal is insisted on, and must be meant.
+  // What cannot be now the session says itself: what this page shows may be a moment old. A double click is one click:
+  // what is asked again after a refusal is insisted on, and must be meant.
   if (name !== "hold" && performance.now() < (deaf.get(name) ?? 0)) return;
   deaf.set(name, Infinity);
   const answer = await link.ask({ do: "wish", wish: name, text });

@@ -275,6 +275,23 @@ class TestByPointer:
         time.sleep(0.4)
         assert max(abs(a - b) for a, b in zip(before, place(stand), strict=True)) < 0.002
 
+    def test_a_double_click_does_not_insist(self, stand: Stand, open_page: Open) -> None:
+        """A take that fails the check is kept on the operator's second word, and a double click is one word."""
+        page = open_page()
+        begin(stand, page)
+        stand.wait(lambda: stand.loop.view().steps >= 30, "steps in which nothing happens")
+        page.keyboard.press(".")
+        wait_state(page, "review")
+        page.wait_for_selector("#findings .failure")
+        kept = len(stand.loop.view().kept)
+        page.dblclick('[data-wish="keep"]')
+        page.wait_for_timeout(900)
+        assert stand.state == "review"
+        assert len(stand.loop.view().kept) == kept
+        page.click('[data-wish="keep"]')
+        stand.wait(lambda: len(stand.loop.view().kept) == kept + 1, "the second word")
+        assert "kept in spite of" in stand.dataset.summary(stand.loop.view().kept[-1]).info.note
+
     def test_a_thousand_rapid_clicks(self, stand: Stand, open_page: Open) -> None:
         """No take is lost or doubled, nothing breaks, and the page answers afterwards."""
         page = open_page()
