@@ -17,8 +17,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import tyro
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from understudy.capture.devices.make import AUTOMATIC, DEVICES, UNCOMMANDED, DeviceOptions, make_device
 from understudy.cli.options import require_seed
@@ -28,7 +26,7 @@ from understudy.envs.arms.robot import known_robots, load_robot
 from understudy.envs.randomization import load_randomization
 from understudy.envs.tasks.free import task_on
 from understudy.envs.tasks.task import make_task
-from understudy.errors import InputError, RecordingError, UnderstudyError, unknown_name
+from understudy.errors import InputError, UnderstudyError, unknown_name
 
 if TYPE_CHECKING:
     from understudy.capture.console.config import ConsoleConfig
@@ -43,8 +41,6 @@ __all__ = ["Record"]
 Stop = Callable[[], bool]
 """Whether Ctrl-C or SIGTERM has come."""
 
-ATTEMPTS_PER_EPISODE = 4
-"""A scripted operator that fails more often than this (and 10 more) is given up on."""
 COUNTDOWN_S = 3.0
 """A person has this long from the start key to the first step, unless they say otherwise."""
 ATTEND_S = 2.0
@@ -289,34 +285,24 @@ class Record:
     def _record_scripted(self, stage: Stage, device: Device, dataset: Dataset, stop: Stop) -> int:
         """Record takes of a script until there are enough; returns how many failed and were not kept."""
         from understudy.capture.session_loop import LoopConfig, SessionLoop, fresh_seeds
+        from understudy.cli.record_script import record_takes
 
         loop = SessionLoop(
             self._session(stage, device, dataset),
             config=LoopConfig(countdown_s=self.countdown or 0.0, auto_prepare=False, view_hz=1.0),
             seeds=fresh_seeds(dataset, self.seed),
         )
-        failed = 0
         try:
-            with _progress(self.json) as progress:
-                bar = progress.add_task(f"recording {self.task}", total=self.episodes, completed=len(dataset))
-                while len(dataset) < self.episodes:
-                    if _play(loop, stop) or self.keep_failures:
-                        loop.ask("keep", "anyway")
-                        progress.advance(bar)
-                    else:
-                        loop.ask("drop")
-                        failed += 1
-                    self._require_progress(stage, len(loop.latest.kept), failed)
+            return record_takes(
+                loop,
+                self.episodes,
+                keep_failures=self.keep_failures,
+                stop=stop,
+                quiet=self.json,
+                remedies=lambda: self._remedies(stage),
+            )
         finally:
             loop.close()
-        return failed
-
-    def _require_progress(self, stage: Stage, kept: int, failed: int) -> None:
-        if failed > ATTEMPTS_PER_EPISODE * (kept + 1) + 10:
-            raise UnderstudyError(
-                f"The scripted operator solved {kept} of {kept + failed} takes of {self.task!r} here, too few to go "
-                f"on; {', or '.join(self._remedies(stage))}."
-            )
 
     def _remedies(self, stage: Stage) -> list[str]:
         """What may help where the script fails."""
@@ -415,26 +401,6 @@ def _require_solvable(robot: RobotDescription, task: Task) -> None:
         )
 
 
-def _play(loop: SessionLoop, stop: Stop) -> bool:
-    """Record one take of a script up to its review; returns whether it succeeded and passed the gate.
-
-    Raises:
-        UnderstudyError: the arm, the disk or the gate kept it from being recorded.
-    """
-    loop.ask("prepare")
-    told = loop.ask("start")
-    if loop.latest.state == "ready" and loop.latest.countdown_s == 0:
-        raise RecordingError(told)
-    while loop.session.state != "review":
-        if stop():  # between two ticks, where nothing is half done; the take in hand stays recoverable
-            raise KeyboardInterrupt
-        loop.turn()
-        if loop.failure is not None:
-            raise loop.failure
-    view = loop.latest
-    return bool(view.success) and not any(finding.severity == "failure" for finding in view.findings)
-
-
 def _report_recovery(dataset: Dataset) -> None:
     found = dataset.recovery
     if found.takes:
@@ -444,17 +410,6 @@ def _report_recovery(dataset: Dataset) -> None:
         )
     for reason in found.unreadable.values():
         _say(f"warning: {reason}")
-
-
-def _progress(quiet: bool) -> Progress:
-    return Progress(
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeRemainingColumn(),
-        console=Console(stderr=True),
-        disable=quiet or not sys.stderr.isatty(),
-    )
 
 
 def _say(text: str) -> None:
