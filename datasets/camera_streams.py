@@ -24,7 +24,7 @@ from isal import isal_zlib
 from numpy.typing import NDArray
 
 from understudy.datasets.disk import require_space
-from understudy.datasets.hdf5 import array, members, open_hdf5, put_rows, subgroup
+from understudy.datasets.hdf5 import GROWING, array, members, open_hdf5, put_rows, subgroup
 from understudy.errors import DatasetError, unknown_name
 
 Array = NDArray[Any]
@@ -75,7 +75,7 @@ class CameraWriter:
         """
         path.parent.mkdir(exist_ok=True)
         self._path = path
-        self._file = h5py.File(path, "x")
+        self._file = h5py.File(path, "x", **GROWING)
         self._cameras: dict[str, _Camera] = {}
 
     def write(self, camera: str, frames: Sequence[CameraFrame]) -> None:

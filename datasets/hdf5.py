@@ -196,6 +196,11 @@ def _full(parent: h5py.Group, name: str) -> str:
     return f"{str(parent.name).rstrip('/')}/{name}"
 
 
+GROWING = {"rdcc_nbytes": 1 << 17}
+"""Options of `h5py.File` for a file that grows for minutes: HDF5 keeps this many bytes of each array's chunks in memory;
+its own 1 MB would fill up all through a take."""
+
+
 def put_rows(dataset: h5py.Dataset, start: int, values: NDArray[Any]) -> None:
     """`dataset[start : start + len(values)] = values`, by HDF5's own calls: a row in a third of the time (measured).
 

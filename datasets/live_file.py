@@ -32,7 +32,7 @@ from understudy.datasets.episode import (
     write_streams,
 )
 from understudy.datasets.frames import frame_storage, get_chunk, pack_frame, put_frame
-from understudy.datasets.hdf5 import array, attribute, members, put_rows, read, subgroup
+from understudy.datasets.hdf5 import GROWING, array, attribute, members, put_rows, read, subgroup
 from understudy.datasets.live_stream import LiveStream, copy_streams
 from understudy.datasets.schema import CHANNELS, SCHEMA_VERSION, EpisodeInfo, is_image
 from understudy.errors import DatasetError
@@ -84,7 +84,7 @@ class LiveFile:
         self._digests = {key: hashlib.sha256() for key in observation if is_image(key)}
         """Of the frames that steps were decided on, so that finishing need not unpack them all again."""
         require_space(self._folder, 0)
-        self._file = h5py.File(begun, "x")
+        self._file = h5py.File(begun, "x", **GROWING)
         self._rows = 0
         self._capacity = 0
         self._images: dict[str, h5py.Dataset] = {}

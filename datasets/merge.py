@@ -106,7 +106,7 @@ def _copy(source: Path, target: Path) -> tuple[Path, LiveLock]:
 
 
 def _copy_frames(source: Path, target: Path) -> None:
-    """Take the camera frames along that were kept beside an episode, if there are any; a copy that was cut is replaced."""
+    """Take the camera frames along that were kept beside an episode, if any; a copy that was cut is replaced."""
     if not source.exists():
         return
     target.parent.mkdir(exist_ok=True)
