@@ -197,8 +197,8 @@ def _full(parent: h5py.Group, name: str) -> str:
 
 
 GROWING = {"rdcc_nbytes": 1 << 17}
-"""Options of `h5py.File` for a file that grows for minutes: HDF5 keeps this many bytes of each array's chunks in memory;
-its own 1 MB would fill up all through a take."""
+"""Options of `h5py.File` for a file that grows for minutes: so many bytes of each array's chunks stay in memory; HDF5's
+own 1 MB would fill up all through a take."""
 
 
 def put_rows(dataset: h5py.Dataset, start: int, values: NDArray[Any]) -> None:

@@ -15,7 +15,7 @@ import pytest
 
 pytest.importorskip("rclpy")
 
-from envs_ros_support import PlainNode, joint_state, own_domain, wait_until
+from envs_ros_support import PlainNode, joint_state, own_domain, remove_abandoned, shared_memory_of, wait_until
 from rclpy.qos import qos_profile_sensor_data
 from rosgraph_msgs.msg import Clock
 from sensor_msgs.msg import Image, JointState
@@ -254,8 +254,10 @@ def test_a_recorder_that_is_killed_leaves_a_take_with_its_samples(tmp_path: Path
         assert json.loads(taker.stdout.readline()) == {"ready": True}
         time.sleep(3.0)
     finally:
+        files = shared_memory_of(Path(f"/proc/{taker.pid}"))
         taker.kill()
         taker.communicate()
+        remove_abandoned(files)
         source.communicate()
     dataset = Dataset.open(tmp_path / "demos")
     (id,) = dataset.recovery.takes
