@@ -65,7 +65,7 @@ class SessionLoop:
         self._mail = Mailbox(self._changed)
         self._owner = threading.get_ident()
         self._thread: threading.Thread | None = None
-        self._closing = self._closed = False
+        self._closing = self._closed = self._ended = False
         stage: Any = session.stage
         control = session.stage.control
         self._told_lights: Callable[[], tuple[StreamLight, ...]] | None = getattr(stage, "lights", None)
@@ -163,7 +163,7 @@ class SessionLoop:
     @property
     def ended(self) -> bool:
         """Whether the loop has ended; its view changes no more."""
-        return self._closed
+        return self._ended
 
     @property
     def finished(self) -> bool:
@@ -244,11 +244,13 @@ class SessionLoop:
             self._closed = self._wishes.closed = True
             self._changed.notify_all()
         self._mail.close()
+        self._publish()  # what ended it is told before anything that takes time
         self._pictures.close()
         try:
             self.session.close()
         finally:
             self._publish()
+            self._ended = True
 
     # turns
 
