@@ -148,8 +148,8 @@ def evaluate(
     Raises:
         InputError: unknown task, robot or suite, or counts below 1.
     """
-    if episodes < 1 or workers < 1:
-        raise InputError(f"An evaluation needs at least 1 episode and 1 worker, got {episodes} and {workers}.")
+    if episodes < 1:
+        raise InputError(f"An evaluation needs at least 1 episode, got {episodes}.")
     setting = Setting(task, robot, suite_randomization(suite))
     outcomes = run_episodes(factory, setting, range(seed, seed + episodes), workers=workers, progress=progress)
     name = robot.name if isinstance(robot, RobotDescription) else robot
@@ -222,9 +222,11 @@ def run_settings(
         The outcomes of each setting, in the order of the seeds.
 
     Raises:
-        InputError: settings of several tasks or robots.
+        InputError: settings of several tasks or robots, or no worker.
         UnderstudyError: a worker process died.
     """
+    if workers < 1:
+        raise InputError(f"An evaluation needs at least 1 worker process, got {workers}.")
     if any((one.task, one.robot) != (settings[0].task, settings[0].robot) for one in settings):
         raise InputError("Settings that are run together must be of one task on one robot; run the others apart.")
     jobs = [(index, seed) for index in range(len(settings)) for seed in seeds]

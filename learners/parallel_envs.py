@@ -54,6 +54,8 @@ class ParallelEnvs(VecEnv):
         self._pipes: list[Connection[Any, Any]] = []
         self._workers = []
         self._waiting = self._closed = False
+        self._failed: dict[int, str] = {}
+        """Process -> what it said when an environment failed; it has ended then."""
         try:
             for share in self._shares:
                 pipe, other = context.Pipe()
@@ -142,6 +144,11 @@ class ParallelEnvs(VecEnv):
         return [answers[index] for index in chosen]
 
     def _send(self, rank: int, what: str, data: Any) -> None:
+        if self._closed:
+            raise InputError("These environments are closed; make them anew to go on.")
+        if rank in self._failed:
+            said = self._failed[rank]
+            raise UnderstudyError(f"An environment failed before, and its process ended; close these. It said:\n{said}")
         try:
             self._pipes[rank].send((what, data))
         except (BrokenPipeError, ConnectionResetError) as error:
@@ -153,6 +160,7 @@ class ParallelEnvs(VecEnv):
         except (EOFError, ConnectionResetError) as error:
             raise self._died(rank) from error
         if failed:
+            self._failed[rank] = str(result)
             raise UnderstudyError(f"An environment failed in its process:\n{result}")
         return result
 

@@ -102,6 +102,8 @@ class ToolDelta:
         asked = [min(max(one, low), high) for one, low, high in zip(action.tolist(), *self._ends, strict=True)]
         numbers, gripper = self._gripper.split(asked)
         twist = np.array(numbers)
+        if not all(map(math.isfinite, numbers)):  # also in what an arm of few joints cannot do
+            return Command(np.full_like(sent.joint_position, math.nan), gripper)
         first = self._kinematics.step(sent.joint_position, twist)
         slower = 1.0 / max(1.0, self._too_fast(first))
         step = self._solved(slower * twist, slower * first, sent.joint_position, measured)

@@ -38,7 +38,6 @@ class Dynamics:
         self._endless = np.array([self._model.joints[joint].nq == 2 for joint in joints])
         count = len(joints)
         self._direct = not np.any(self._endless) and np.array_equal(self._position, np.arange(count))
-        self._pool = pin.ModelPool(self._model, 1)
 
     def torque(self, position: Vector, velocity: Vector, acceleration: Vector) -> Vector:
         """(J,) N m for joints (J,) in rad, rad/s and rad/s^2: M(q) a + C(q, v) v + g(q), by recursive Newton-Euler."""
@@ -51,10 +50,8 @@ class Dynamics:
         return np.asarray(pin.rnea(self._model, self._data, angles, speeds, changes)[self._velocity])
 
     def torques(self, positions: Vector, velocities: Vector, accelerations: Vector) -> Vector:
-        """`torque` of K moments at once: (K, J) each, and (K, J) N m."""
-        if self._direct:
-            rows = pin.rneaInParallel(1, self._pool, positions.T, velocities.T, accelerations.T)  # by one thread
-            return np.asarray(rows).T
+        """`torque` of K moments: (K, J) each, and (K, J) N m."""
+        # Pinocchio's own call for many would set the whole process's OpenMP, and with it torch, to its threads
         return np.array(list(map(self.torque, positions, velocities, accelerations)))
 
 

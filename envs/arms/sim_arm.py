@@ -27,7 +27,7 @@ from understudy.envs.arms.sim_dynamics import Dynamics
 from understudy.envs.arms.sim_looks import SimLooks
 from understudy.envs.arms.sim_motors import MotorState, SimMotors
 from understudy.envs.arms.sim_past import Past, SimPast
-from understudy.envs.arms.sim_physics import SimPhysics, unload_frames
+from understudy.envs.arms.sim_physics import SimPhysics, mend_links
 from understudy.envs.arms.sim_render import CAMERAS, SimRenderer, fastest_renderer
 from understudy.envs.arms.sim_scene import SimScene
 from understudy.envs.arms.sim_sensors import SensorState, SimSensors, Truth
@@ -291,7 +291,7 @@ class SimArm:
             self._body = pybullet.loadURDF(str(path), useFixedBase=True, physicsClientId=client)
         except pybullet.error as error:
             raise InputError(f"PyBullet cannot load the URDF {path}: {error}") from error
-        unload_frames(client, self._body, read_urdf(path))
+        mend_links(client, self._body, read_urdf(path))
         names = self._joint_indices()
         missing = [name for name in self._robot.joint_names if name not in names]
         if missing:

@@ -20,12 +20,20 @@ NO_RATIO = 1e-9
 """PyBullet takes a ratio of 0 for one that was not given."""
 
 
-def unload_frames(client: int, body: int, urdf: Urdf) -> None:
-    """Take away what PyBullet makes up: it loads a link without <inertial>, as tool frames are, with a mass of 1 kg."""
+def mend_links(client: int, body: int, urdf: Urdf) -> None:
+    """Take back what PyBullet makes up of links that are not complete.
+
+    One without <inertial>, as tool frames are, it loads with a mass of 1 kg. One with a mass and no collision shape has
+    next to no inertia, since PyBullet takes that from the shape: it gets the moments of the file, about its axes.
+    """
     for link in range(pybullet.getNumJoints(body, physicsClientId=client)):
         name = pybullet.getJointInfo(body, link, physicsClientId=client)[12].decode()
-        if urdf.links[name].mass is None:
+        described = urdf.links[name]
+        if described.mass is None:
             pybullet.changeDynamics(body, link, mass=0.0, localInertiaDiagonal=(0.0, 0.0, 0.0), physicsClientId=client)
+        elif described.mass > 0 and not pybullet.getCollisionShapeData(body, link, physicsClientId=client):
+            xx, _, _, yy, _, zz = described.inertia
+            pybullet.changeDynamics(body, link, localInertiaDiagonal=(xx, yy, zz), physicsClientId=client)
 
 
 class SimPhysics:

@@ -281,3 +281,14 @@ def test_a_gripper_number_that_is_none_reaches_the_guard_as_such():
     command = actions.decode(action, Command(robot.home), robot.home)
     assert command.gripper_position is not None
     assert np.isnan(command.gripper_position)
+
+
+@pytest.mark.parametrize("index", range(6))
+def test_what_is_no_number_is_for_the_guard_to_see_also_where_the_arm_cannot_turn(index: int):
+    """An arm of two joints is solved for the position alone; a roll that is no number once passed as no motion."""
+    robot = load_robot("two_joint")
+    space = make_action_space("tool_delta", robot, Kinematics(robot))
+    action = np.zeros(space.spec.size)
+    action[index] = np.nan
+    command = space.decode(action, Command(robot.home), robot.home)
+    assert np.all(np.isnan(command.joint_position))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -102,3 +104,18 @@ workspace: {{low: [-1, -1, -1], high: [1, 1, 1]}}
         held = dynamics.torque(np.array([angle, 0.7]), still, still)
         # turning about +y by a positive angle lowers the bob: it must be held up against that
         assert held == pytest.approx([-2 * GRAVITY_M_S2 * 0.5 * np.cos(angle), 0.0], abs=1e-6)
+
+
+def test_looking_at_a_path_leaves_the_threads_of_the_process_alone():
+    """Pinocchio's call for many moments once set torch, which shares its OpenMP, to one thread."""
+    script = (
+        "import torch, numpy as np\n"
+        "from understudy.envs.make import make_env\n"
+        "torch.set_num_threads(2)\n"
+        "env = make_env('reach')\n"
+        "env.reset(seed=0)\n"
+        "env.step(np.ones(env.action_space.shape, np.float32))\n"
+        "print('threads', torch.get_num_threads())\n"
+    )
+    told = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True, timeout=120)
+    assert "threads 2" in told.stdout

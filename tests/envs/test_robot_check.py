@@ -13,7 +13,7 @@ import pytest
 from understudy.cli.doctor_robot import report_robot
 from understudy.cli.main import main
 from understudy.envs.arms import robot_examination
-from understudy.envs.arms.arm import Start
+from understudy.envs.arms.arm import Command, Start
 from understudy.envs.arms.dynamics import Dynamics
 from understudy.envs.arms.kinematics import Kinematics
 from understudy.envs.arms.robot import known_robots, load_robot
@@ -475,6 +475,20 @@ def test_frames_without_inertia_weigh_nothing_in_simulation(tmp_path: Path):
     still = np.zeros(3)
     assert effort == pytest.approx(Dynamics(robot).torque(robot.home, still, still), abs=0.05)
     assert np.abs(effort).max() > 3.0
+
+
+def test_links_without_a_shape_have_the_inertia_of_the_file(tmp_path: Path):
+    """PyBullet takes inertia from shapes: without any, torques that the file's inertia asks for threw the arm about."""
+    robot = load_robot(write(tmp_path, URDF.replace(BOX, "")))
+    arm = SimArm(robot, actuation="torque")
+    arm.reset(Start(robot.home))
+    away = []
+    for _ in range(25):
+        arm.send(Command(robot.home))
+        arm.clock.sleep_until(arm.clock.now_ns() + round(robot.period_s * 1e9))
+        away.append(np.abs(arm.observe()["joint_position"] - robot.home).max())
+    arm.close()
+    assert max(away) < 0.02
 
 
 MESH = '<visual><geometry><mesh filename="{}"/></geometry></visual>'

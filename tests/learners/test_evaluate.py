@@ -34,6 +34,11 @@ def test_the_expert_succeeds_and_its_opposite_fails(expert: Evaluation) -> None:
     assert done == [1, 2]
 
 
+def test_no_worker_is_refused() -> None:
+    with pytest.raises(InputError, match="needs at least 1 worker process, got 0"):
+        run_settings(ExpertPolicy(), [Setting("reach", "panda", None)], range(2), workers=0)
+
+
 def test_outcomes_do_not_depend_on_workers(expert: Evaluation) -> None:
     again = evaluate(ExpertPolicy(), "reach", "panda", "randomized", episodes=6, seed=42, workers=2)
     assert again == expert

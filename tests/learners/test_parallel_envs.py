@@ -115,8 +115,13 @@ def test_what_fails_says_so_with_its_own_words_and_a_process_that_dies_is_named(
     envs.reset()
     with pytest.raises(UnderstudyError, match="told to fail"):
         envs.env_method("fail", indices=[0])
+    with pytest.raises(UnderstudyError, match=r"failed before, and its process ended; close these(.|\n)*told to fail"):
+        envs.env_method("sum", 1, indices=[0])
     with pytest.raises(UnderstudyError, match="process of environments 2 to 4 died"):
         envs.env_method("leave", indices=[3])
+    envs.close()
+    with pytest.raises(InputError, match="These environments are closed; make them anew"):
+        envs.step(np.zeros((5, 1), np.float32))
 
 
 def test_the_arm_does_the_same_in_any_number_of_processes():

@@ -141,6 +141,14 @@ class Identify:
                     f"held out, {what}: {scale * before:.3g} {unit} off with nominal parameters, "
                     f"{scale * after:.3g} {unit} with the fit"
                 )
+        if fit.held_out_fitted.tool_m >= fit.held_out_nominal.tool_m:
+            console.print(
+                "The fit foretells the held-out episodes no better than the nominal parameters do: do not use "
+                f"{self.out}. Either nominal is right, or the data tell too little: record faster motion, or give more "
+                "--evaluations.",
+                soft_wrap=True,
+            )
+            return
         console.print(f"written to {self.out}; next: --randomize {self.out}", highlight=False, soft_wrap=True)
 
 
