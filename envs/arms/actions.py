@@ -128,7 +128,8 @@ class ToolDelta:
 
     def _too_fast(self, step: Vector) -> float:
         """How many times faster than it can the fastest joint would have to be."""
-        return max(abs(one / most) for one, most in zip(step.tolist(), self._max_step, strict=True))
+        numbers: list[float] = step.tolist()
+        return max(abs(one / most) for one, most in zip(numbers, self._max_step, strict=True))
 
     def encode(self, before: Command, after: Command) -> Vector:
         """See `ActionSpace`."""
