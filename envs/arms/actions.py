@@ -89,7 +89,7 @@ class ToolDelta:
         self._gripper = _Gripper(robot)
         self._kinematics = kinematics
         self._period_s = robot.period_s
-        self._max_step = (robot.joint_array("velocity") * robot.period_s).tolist()
+        self._max_step: list[float] = (robot.joint_array("velocity") * robot.period_s).tolist()
         steps = [MAX_TOOL_STEP_M] * 3 + [MAX_TOOL_STEP_RAD] * 3
         self.spec = self._gripper.spec(
             "tool_delta", list(_TWIST_LABELS), ["m"] * 3 + ["rad"] * 3, [-step for step in steps], steps
@@ -128,8 +128,8 @@ class ToolDelta:
 
     def _too_fast(self, step: Vector) -> float:
         """How many times faster than it can the fastest joint would have to be."""
-        numbers: list[float] = step.tolist()
-        return max(abs(one / most) for one, most in zip(numbers, self._max_step, strict=True))
+        shares: list[float] = [abs(one / most) for one, most in zip(step.tolist(), self._max_step, strict=True)]
+        return max(shares)
 
     def encode(self, before: Command, after: Command) -> Vector:
         """See `ActionSpace`."""
