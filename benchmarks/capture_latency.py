@@ -85,7 +85,7 @@ def measure_latency(seconds: float, seed: int) -> list[dict[str, Any]]:
 
 def _move(device: TimedDevice, stopped: threading.Event, rng: np.random.Generator) -> None:
     while not stopped.wait(float(rng.exponential(1.0 / INPUT_HZ))):
-        device.feed({"tool_x": float(rng.uniform(-0.3, 0.3)), "tool_y": float(rng.uniform(-0.3, 0.3))}, None, True)
+        device.feed({"x": float(rng.uniform(-0.3, 0.3)), "y": float(rng.uniform(-0.3, 0.3))}, None, True)
         device.newest_ns = time.monotonic_ns()
 
 

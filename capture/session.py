@@ -17,6 +17,7 @@ Owns the order of things; writing is `recorder.py`'s, moving the arm is `envs/co
 from __future__ import annotations
 
 import dataclasses
+import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -40,6 +41,10 @@ from understudy.envs.tasks.task import Task
 from understudy.errors import InputError, RecordingError, UnderstudyError
 
 __all__ = ["POSSIBLE", "Session", "SessionConfig", "Stage", "State", "Tick"]
+
+
+BRAKE_S = 2.0
+"""No arm brakes for longer within its limits."""
 
 
 class Stage(Protocol):
@@ -377,7 +382,14 @@ class Session:
         return self._take
 
     def _hold(self) -> None:
-        self.stage.control.arm.hold()
+        """Bring the arm to rest within its limits, before anything that takes time: a Guard brakes period by period."""
+        control = self.stage.control
+        period_ns = round(control.robot.period_s * 1e9)
+        for _ in range(math.ceil(BRAKE_S / control.robot.period_s)):
+            control.arm.hold()
+            if getattr(control.arm, "at_rest", True):
+                return
+            control.arm.clock.sleep_until(control.arm.clock.now_ns() + period_ns)
 
     def _hold_after_fault(self) -> None:
         """Hold, if the arm can be told anything at all: the fault that came first is the one to be reported."""

@@ -243,14 +243,13 @@ class SessionLoop:
                 return
             self._closed = self._wishes.closed = True
             self._changed.notify_all()
-        self._mail.close()
-        self._publish()  # what ended it is told before anything that takes time
-        self._pictures.close()
         try:
-            self.session.close()
+            self.session.close()  # the arm holds before anything that may take time or fail
         finally:
-            self._publish()
             self._ended = True
+            self._mail.close()
+            self._pictures.close()
+            self._publish()
 
     # turns
 
@@ -303,7 +302,10 @@ class SessionLoop:
             events = self.session.poll()
             self._hear(events)
             self._press(events)
-        if self._wishes.countdown_ns is not None:
+        if self._wishes.countdown_ns is not None and self._device_lost:
+            self._of_itself(functools.partial(self._wish, "drop"))
+            self._wishes.message = "The device is lost, so the countdown is cancelled."
+        elif self._wishes.countdown_ns is not None:
             self._of_itself(self._wishes.count_down)
         if self.session.state == "idle" and self._wants_more():
             self._of_itself(self._next)

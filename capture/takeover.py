@@ -77,6 +77,12 @@ class TakeoverDevice:
         self.operator.reset(observation)
         self._policy.reset()
 
+    def start_pressed(self) -> None:
+        """See `Device`. A leader follows from a start on, which here is taking over, and not the episode's."""
+        pressed = getattr(self.operator, "start_pressed", None)
+        if pressed is not None and not getattr(self.operator, "follows", False):
+            pressed()
+
     def take_over(self) -> None:
         """The operator drives from the next reading on; for the operator's device an episode begins now.
 

@@ -228,7 +228,7 @@ def picture_size(packed: Array) -> tuple[int, int]:
     try:
         with Image.open(io.BytesIO(packed.tobytes()), formats=("PNG", "JPEG")) as picture:
             return picture.width, picture.height
-    except (OSError, ValueError, SyntaxError) as error:
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
         raise DatasetError(f"A packed frame is no readable JPEG or PNG ({error}).") from error
 
 

@@ -41,6 +41,8 @@ REQUESTS_PER_S, REQUEST_BURST = 200.0, 400
 PICTURE_WAIT_S, PICTURE_LOOK_S = 1.0, 0.02
 """How long a request waits for a picture that is newer than its last one, and how often it looks, s."""
 THREADS = 32
+OWN_SITE = ("same-origin", "none")
+"""What a browser says of a request of this page, or of one that was typed; those of other sites would keep us busy."""
 
 
 class Console:
@@ -132,6 +134,8 @@ class Console:
             return PlainTextResponse("Too many requests at once; wait a moment.", 429)
         if request.method not in ("GET", "HEAD") and (reason := access.refuse_origin(request.headers)):
             return PlainTextResponse(reason, 403)
+        if request.url.path.startswith("/api/") and request.headers.get("sec-fetch-site", "none") not in OWN_SITE:
+            return PlainTextResponse("Only the console's own page may ask for this.", 403)
         if request.url.path == "/" and "token" in request.query_params:
             token = request.query_params["token"]
         if reason := access.refuse_token(token):

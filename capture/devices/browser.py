@@ -100,9 +100,9 @@ class BrowserDevice:
             self._axes, self._held = {}, False
 
     def start_pressed(self) -> None:
-        """Start was pressed on the page: one that was lost and is back moves the arm again. For any thread."""
+        """Start was pressed: a page that was lost and is back moves the arm again. For any thread."""
         with self._lock:
-            self._armed = True
+            self._armed = not self.lost
 
     def reset(self, observation: Mapping[str, NDArray[Any]]) -> None:
         """See `Device`; the gripper is asked for nothing until the page does."""

@@ -103,6 +103,7 @@ class SdlPad:
         if self._pad is not None and not self._pad.attached():
             self._pad.quit()
             self._pad = None
+            return None  # gone is said, whatever other pad is there: nobody may be holding that one
         if self._pad is None and not self._find():
             return None
         mine = [event for event in found if event.type == events.CONTROLLERBUTTONDOWN]

@@ -83,6 +83,8 @@ class LeaderDevice:
     """Drives any action space by following another arm."""
 
     name = "leader"
+    follows = True
+    """From `start_pressed` on the arm goes where the leader stands, whether it is moved or not."""
 
     def __init__(
         self,

@@ -133,8 +133,13 @@ class Guard:
         return self._send(width)
 
     def hold(self) -> None:
-        """Brake within the limits, then stay; call once a period until the arm rests, and as long after as you like."""
+        """Brake within the limits, then stay; call once a period until the arm rests, and as long after as you like.
+
+        An arm that rested, and that something else has moved since, stays where it is now.
+        """
         self._forget_if_moved()
+        if self._begun and self._motion.at_rest and self._is_elsewhere(self.inner.observe()):
+            self._begun = False
         if self._begun:
             self._brake()
         else:
@@ -148,8 +153,17 @@ class Guard:
     def _forget_if_moved(self) -> None:
         """After a refused command the arm may have been moved by something else; then begin from where it is."""
         if self._begun and self._refused:
-            away = np.abs(self._measured(self.inner.observe()) - self._motion.position)
-            self._begun = not np.any(away > MOVED_RAD + self._speed * self._robot.period_s)
+            seen = self.inner.observe()
+            self._measured(seen)  # refuses what tells nothing
+            self._begun = not self._is_elsewhere(seen)
+
+    def _is_elsewhere(self, seen: Observation) -> bool:
+        """Whether fresh readings have the arm further from the set point than its own lag explains."""
+        try:
+            away = np.abs(self._measured(seen) - self._motion.position)
+        except ArmFault:  # nothing is known: then the set point that is there stays
+            return False
+        return bool(np.any(away > MOVED_RAD + self._speed * self._robot.period_s))
 
     def _joint_numbers(self, values: NDArray[Any], what: str) -> list[float]:
         """A command's J numbers, refused by name when there are too few or too many."""

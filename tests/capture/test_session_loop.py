@@ -111,6 +111,18 @@ def test_a_countdown_runs_on_a_persons_time_and_drop_cancels_it(stage: ArmEnv, t
     hand.loop.close()
 
 
+def test_a_device_that_is_lost_cancels_the_countdown(stage: ArmEnv, tmp_path: Path) -> None:
+    hand = Hand(stage, tmp_path, LoopConfig(countdown_s=3.0))
+    hand.turn()
+    hand.loop.ask("start")
+    hand.turn(5)
+    hand.puppet.lost = True
+    hand.turn(100)
+    assert (hand.view.state, hand.view.countdown_s) == ("ready", 0.0)
+    assert hand.view.message == "The device is lost, so the countdown is cancelled."
+    hand.loop.close()
+
+
 def test_keys_of_the_device_do_what_wishes_do(hand: Hand) -> None:
     hand.turn()
     hand.press("start")

@@ -26,6 +26,7 @@ class Pad:
 
     name = "pad"
     help = "sticks move"
+    follows = False
 
     def __init__(self) -> None:
         self.drive = AxisDrive(self.name, LIFT, PERIOD_S, ShapingConfig(acceleration_s=0.0))
@@ -207,3 +208,18 @@ def test_guiding_by_hand_cannot_take_over(policy: Steady) -> None:
 def test_neutral_is_what_a_pad_at_rest_answers(pad: Pad) -> None:
     """Upon which taking over by moving rests."""
     assert np.array_equal(pad.read(NOW).action, neutral(LIFT, NOW))
+
+
+def test_start_arms_a_device_that_came_back_but_starts_no_leader(device: TakeoverDevice, pad: Pad) -> None:
+    """A page that was lost before the first take once could not take over in it."""
+    pad.gone = "silent"
+    device.poll(NOW)
+    pad.gone = ""
+    device.poll(NOW)
+    device.start_pressed()
+    pad.axes = {"x": 1.0}
+    device.read(NOW)
+    assert device.intervening
+    pad.follows, started = True, pad.started
+    device.start_pressed()
+    assert pad.started == started

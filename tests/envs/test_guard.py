@@ -180,6 +180,20 @@ def test_hold_before_anything_was_sent_is_the_arms_own_and_the_guard_is_at_rest(
     assert (arm.holds, arm.sent, guard.at_rest) == (1, [], True)
 
 
+def test_holding_an_arm_that_somebody_moved_since_does_not_throw_it_back():
+    """After a take the arm was guided elsewhere by hand; then hold was pressed."""
+    arm = EchoArm(PANDA)
+    guard = Guard(arm)
+    guard.send(Command(PANDA.home + 0.01))
+    while not guard.at_rest:
+        guard.hold()
+    guard.hold()  # where it stands, as often as one likes
+    sent, arm.position = len(arm.sent), arm.position + 0.6
+    guard.hold()
+    assert (len(arm.sent), arm.holds) == (sent, 1)
+    assert guard.at_rest
+
+
 def test_a_guard_reset_in_motion_is_at_rest():
     arm = EchoArm(PANDA)
     guard = Guard(arm)

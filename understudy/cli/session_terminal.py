@@ -25,8 +25,8 @@ __all__ = ["SessionTerminal", "status_line"]
 REDRAW_S = 0.2
 """The status is redrawn this often at most."""
 KEYS_HELP = (
-    "enter start   . stop   g success   b failure   v unmark   y keep   n drop   z undo last kept   x redo\n"
-    "h hold the arm   t take over   e hand back   q quit"
+    "enter start   . stop   g success   b failure   m unmark   y keep   n drop   z undo last kept   Z redo\n"
+    "h hold the arm   v take over   V hand back   q quit"
 )
 _CLEAR = "\r\x1b[2K"
 
