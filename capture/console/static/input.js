@@ -14,6 +14,7 @@ const PAD_WISHES = {
 };
 const PAD_GRIPPER = 0;
 const PAD_HOLD = 4;
+const PAD_REST = 0.2;
 
 const clip = (value) => Math.max(-1, Math.min(1, value));
 
@@ -58,7 +59,9 @@ export class Input {
     this.opening = view.gripper_m;
     this.widest = view.gripper_max_m ?? 0;
     this.recording = view.state === "recording";
-    if (!this.recording) this.gripper = this.asked = null;
+    if (this.recording) return;
+    this.gripper = this.asked = null;
+    this.rested = false; // a stick that is held over when a take begins moves nothing before it was let go
   }
 
   press(key) {
@@ -116,12 +119,17 @@ export class Input {
   }
 
   readGamepad() {
-    const pad = [...(navigator.getGamepads?.() ?? [])].find((one) => one?.connected);
+    // Of any other mapping nobody knows which axis is a trigger that rests at its end.
+    const pads = [...(navigator.getGamepads?.() ?? [])].filter((one) => one?.connected && one.mapping === "standard");
+    const pad = pads.find((one) => one.index === this.padIndex) ?? pads[0];
+    if (pad?.index !== this.padIndex) this.rested = false; // another pad moves the arm once its sticks were let go
+    this.padIndex = pad?.index;
     this.gamepad = pad?.id ?? "";
     if (!pad) return { axes: {}, hold: false };
     const down = (index) => Boolean(pad.buttons[index]?.pressed);
     const axes = {};
     for (const [label, [axis, sign]] of Object.entries(STICKS)) axes[label] = sign * (pad.axes[axis] ?? 0);
+    this.rested ||= Object.values(axes).every((value) => Math.abs(value) < PAD_REST);
     const value = (index) => pad.buttons[index]?.value ?? 0;
     for (const [label, [more, less]] of Object.entries(PAIRED)) axes[label] = value(more) - value(less);
     const pressed = new Set(pad.buttons.flatMap((_, index) => (down(index) ? [index] : [])));
@@ -131,7 +139,7 @@ export class Input {
       if (index === PAD_GRIPPER) this.toggleGripper();
       else if (PAD_WISHES[index]) this.wish(PAD_WISHES[index]);
     }
-    return { axes, hold: down(PAD_HOLD) };
+    return { axes: this.rested ? axes : {}, hold: down(PAD_HOLD) };
   }
 }
 
