@@ -22,6 +22,8 @@ SIMULATOR = "understudy.envs.arms.sim_"
 """What the simulated arm is made of needs pybullet,"""
 WITHOUT_IT = {"understudy.envs.arms.sim_camera"}
 """but for what only starts it in another process."""
+SERVER = {"understudy.capture.console.app", "understudy.capture.console.connection"}
+"""What serves the page needs the extra `console`, which a robot may do without."""
 
 PROGRAM = """
 import importlib, json, sys, traceback
@@ -50,6 +52,7 @@ def robot_side_modules() -> list[str]:
     """Return every module of the robot side, by walking its folders."""
     files = [path for folder in ROBOT_SIDE for path in (ROOT / folder).rglob("*.py")]
     names = {".".join(("understudy", *path.relative_to(ROOT).with_suffix("").parts)) for path in files}
+    names -= set() if importlib.util.find_spec("fastapi") else SERVER
     return sorted(name for name in names if name in WITHOUT_IT or not name.startswith(SIMULATOR))
 
 
