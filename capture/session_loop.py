@@ -357,7 +357,7 @@ class SessionLoop:
             self._publish()
 
     def _brake(self) -> None:
-        """A Guard brakes within its limits, a period at a time; physics must go on for that long."""
+        """An arm whose braking a fault broke off is braked further, a period at a time."""
         arm: Any = self.session.stage.control.arm
         if getattr(arm, "at_rest", True):
             return

@@ -11,8 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from numpy.typing import NDArray
-
+from understudy.capture.recorder import Sample
 from understudy.capture.session_view import StreamLight
 from understudy.datasets.schema import is_image
 from understudy.envs.arms.arm import Observation
@@ -30,28 +29,12 @@ FAST = 1.5
 """One that brings more than this times as much is worth a word."""
 
 
-class Sample(Protocol):
-    """One value of one stream."""
+class KeyedSample(Sample, Protocol):
+    """One value of one stream that says which."""
 
     @property
     def key(self) -> str:
         """Of which stream."""
-
-    @property
-    def stamp_ns(self) -> int:
-        """When it was measured, on the arm's clock."""
-
-    @property
-    def receive_ns(self) -> int:
-        """When it came, on the arm's clock."""
-
-    @property
-    def value(self) -> NDArray[Any]:
-        """What it said."""
-
-    @property
-    def packed(self) -> NDArray[Any] | None:
-        """(B,) the bytes of the JPEG or PNG that a picture came as; None for what came otherwise."""
 
 
 @dataclass(frozen=True)
@@ -75,8 +58,8 @@ class _Stream:
     """The samples of one key that were not drained yet, and what is known of all."""
 
     def __init__(self, key: str) -> None:
-        self.waiting: deque[Sample] = deque(maxlen=BUFFERED_IMAGES if is_image(key) else BUFFERED)
-        self.latest: Sample | None = None
+        self.waiting: deque[KeyedSample] = deque(maxlen=BUFFERED_IMAGES if is_image(key) else BUFFERED)
+        self.latest: KeyedSample | None = None
         self.count = 0
         self.lost = 0
         self.passed_over = 0
@@ -85,7 +68,7 @@ class _Stream:
         self._first_ns: int | None = None
         self._recent: deque[int] = deque()
 
-    def add(self, sample: Sample, keep: bool, until_ns: int | None) -> None:
+    def add(self, sample: KeyedSample, keep: bool, until_ns: int | None) -> None:
         if self.latest is not None:
             self.longest_gap_ns = max(self.longest_gap_ns, sample.stamp_ns - self.latest.stamp_ns)
         if keep and (until_ns is None or sample.receive_ns <= until_ns):
@@ -136,7 +119,7 @@ class StreamTable:
         self._streams: dict[str, _Stream] = {}
         self._until_ns: int | None = None
 
-    def take(self, sample: Sample) -> None:
+    def take(self, sample: KeyedSample) -> None:
         """Put in a sample."""
         with self._lock:
             stream = self._streams.get(sample.key)

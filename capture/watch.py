@@ -19,7 +19,7 @@ from typing import Any, Literal, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from understudy.capture.recorder import HAND_OVER_S, EpisodeRecorder, Motion, new_info
+from understudy.capture.recorder import HAND_OVER_S, EpisodeRecorder, Motion, Sample, new_info
 from understudy.capture.topics import cameras_of, require_topics
 from understudy.datasets.align import Aligned
 from understudy.datasets.schema import ActionSpec, EpisodeInfo, is_image
@@ -47,26 +47,6 @@ REMARK_S = 5.0
 """What is odd about the streams is said this often."""
 KEEP_S = 5.0
 """Samples older than this are forgotten between episodes."""
-
-
-class Sample(Protocol):
-    """One message of one stream."""
-
-    @property
-    def stamp_ns(self) -> int:
-        """When it was measured, monotonic."""
-
-    @property
-    def receive_ns(self) -> int:
-        """When it came, monotonic."""
-
-    @property
-    def value(self) -> NDArray[Any]:
-        """What it said."""
-
-    @property
-    def packed(self) -> NDArray[Any] | None:
-        """(B,) the JPEG or PNG that a picture came as; None for what came otherwise."""
 
 
 class Announcement(Protocol):
