@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from understudy.capture.devices.device import Device, DeviceReading, Event, neutral
 from understudy.capture.devices.shaping import SPACES
 from understudy.datasets.align import Aligned
-from understudy.datasets.schema import ActionSpec
+from understudy.datasets.schema import POLICY_DRIVES, ActionSpec
 from understudy.envs.policy import Policy
 from understudy.errors import InputError
 
@@ -44,7 +44,7 @@ class TakeoverDevice:
                 f"The device {operator.name!r} commands nothing, so it cannot take over from a policy; choose a game "
                 "pad, a keyboard, a leader arm or the browser."
             )
-        self.name = f"policy and {operator.name}"
+        self.name = f"{POLICY_DRIVES}{operator.name}"
         self.intervening = False
         """Whether the operator drives."""
         self._policy = policy
@@ -62,6 +62,11 @@ class TakeoverDevice:
     def lost(self) -> bool:
         """See `Device`: whether the operator's is."""
         return self.operator.lost
+
+    @property
+    def drives(self) -> bool:
+        """Whether the operator's device moves the arm, where they have taken over: a leader follows only when near."""
+        return bool(getattr(self.operator, "drives", True))
 
     @property
     def help(self) -> str:

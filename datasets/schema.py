@@ -33,6 +33,9 @@ KEY_UNITS: Mapping[str, str] = {
 }
 """Units of the fixed observation keys; see `key_unit` for the open-ended ones."""
 
+POLICY_DRIVES = "policy and "
+"""What an episode's device begins with where a policy drove, and who held the device that follows could take over."""
+
 OTHER = "other_"
 """Prefix of numbers that came from another tool under a name which is none of our words; their unit is not known."""
 

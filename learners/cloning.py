@@ -2,14 +2,15 @@
 
     loss = sum_k mask[k] |pi(o_t)[k] - a_{t+k}| / (A sum_k mask[k])
 
-Owns the optimisation. Windows come from `datasets/batching/memory_source.py`, the network from `policies.py`.
+Owns the optimisation, also of `dagger.py`. Windows come from `datasets/batching/memory_source.py`, the network from
+`policies.py`.
 """
 
 from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -97,19 +98,40 @@ def train_bc(episodes: Sequence[Episode], config: BCConfig = BCConfig(), log: Lo
     if turns_with_scene(policy.features.plan):
         windows = spin(windows, spec, config.spins, rng)
     training, validation = _split(windows, len(episodes), config.validation, rng)
-    data = _Data(policy, windows)
+    data = TrainingData(policy, windows)
     policy.fit_inputs(data.features[training])
+    batches = shuffled(len(training), config.batch_size, rng)
+    return optimise(policy, data, (training[torch.from_numpy(batch)] for batch in batches), validation, config, log)
+
+
+def optimise(
+    policy: ChunkMLP,
+    data: TrainingData,
+    batches: Iterator[Tensor],
+    validation: Tensor,
+    config: BCConfig,
+    log: Log | None,
+) -> ChunkMLP:
+    """Take `config.updates` steps on a policy whose inputs are standardised; it is left with its average weights.
+
+    Args:
+        policy: changed in place, and returned ready to run.
+        data: windows to learn from.
+        batches: which windows (B,) each step is taken on; at least as many batches as steps.
+        validation: windows (V,) that are in no batch, on which the loss is measured.
+        config: settings.
+        log: see `train_bc`.
+    """
     inputs = policy.standardise(data.features)
     average = copy.deepcopy(policy.head)
     optimiser = _make_optimiser(policy.head, config)
-    batches = shuffled(len(training), config.batch_size, rng)
     recent: list[float] = []
     for step in range(config.updates):
         rate = learning_rate(step, config)
         for group in optimiser.param_groups:
             group["lr"] = rate
         # one batch of windows, the masked L1 loss, its gradient, a clipped step
-        batch = training[torch.from_numpy(next(batches))]
+        batch = next(batches)
         seen = inputs[batch] + config.input_noise * torch.randn(len(batch), inputs.shape[1])
         loss = chunk_loss(policy.decide(seen), data.chunks[batch], data.mask[batch])
         optimiser.zero_grad()
@@ -142,7 +164,7 @@ def learning_rate(step: int, config: BCConfig) -> float:
     return config.learning_rate * rise * (config.final_rate + (1.0 - config.final_rate) * fall)
 
 
-class _Data:
+class TrainingData:
     """All windows as tensors; features are computed once, because no weight changes them."""
 
     def __init__(self, policy: ChunkMLP, windows: Windows) -> None:
@@ -190,6 +212,6 @@ def _follow(average: nn.Module, model: nn.Module, keep: float) -> None:
 
 
 @torch.no_grad()
-def _evaluate(average: nn.Module, policy: ChunkMLP, inputs: Tensor, data: _Data, indices: Tensor) -> float:
+def _evaluate(average: nn.Module, policy: ChunkMLP, inputs: Tensor, data: TrainingData, indices: Tensor) -> float:
     predicted = average(inputs[indices]).unflatten(-1, (policy.chunk, policy.action_spec.size))
     return float(chunk_loss(predicted, data.chunks[indices], data.mask[indices]))

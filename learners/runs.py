@@ -43,7 +43,7 @@ class RunConfig:
     """What was trained, on what and how."""
 
     learner: str
-    """bc, gail, airl or finetune-ppo."""
+    """bc, dagger, gail, airl or finetune-ppo."""
     options: Mapping[str, Any]
     """The learner's resolved settings."""
     seed: int
@@ -231,10 +231,37 @@ class Run:
             raise InputError(f"{file}: statistics of the run cannot be read ({error}); train it again.") from error
 
 
-def observation_statistics(episodes: Sequence[Episode]) -> dict[str, KeyStatistics]:
-    """Statistics over every step of the episodes, for every key but images."""
+def observation_statistics(
+    episodes: Sequence[Episode], steps: Sequence[NDArray[np.bool_]] | None = None
+) -> dict[str, KeyStatistics]:
+    """Statistics over the observations of the episodes, for every key but images.
+
+    Args:
+        episodes: at least one.
+        steps: (N,) of each, which of its steps count; None: every one.
+    """
     keys = [key for key in episodes[0].observations if not is_image(key)]
-    return {key: KeyStatistics.of(np.concatenate([e.observations[key] for e in episodes])) for key in keys}
+    rows = [np.ones(len(e), np.bool_) for e in episodes] if steps is None else steps
+    return {
+        key: KeyStatistics.of(np.concatenate([e.observations[key][r] for e, r in zip(episodes, rows, strict=True)]))
+        for key in keys
+    }
+
+
+def joined_statistics(
+    before: Mapping[str, KeyStatistics], since: Mapping[str, KeyStatistics]
+) -> dict[str, KeyStatistics]:
+    """Statistics of what a run and the run that went on from it were trained on, each counting half.
+
+    Keys that only one of them knows are left out: what the other saw there is not known.
+    """
+    joined = {}
+    for key in before.keys() & since.keys():
+        one, other = before[key], since[key]
+        spread = 0.5 * (one.std**2 + other.std**2) + 0.25 * (one.mean - other.mean) ** 2
+        low, high = np.minimum(one.low, other.low), np.maximum(one.high, other.high)
+        joined[key] = KeyStatistics(0.5 * (one.mean + other.mean), np.sqrt(spread), low, high)
+    return joined
 
 
 def require_free(path: Path) -> None:

@@ -22,11 +22,12 @@ from rich.table import Table
 
 from understudy import __version__
 from understudy.benchmarks.identification import IdentificationBench
+from understudy.benchmarks.interventions import InterventionBench
 from understudy.benchmarks.loader import LoaderBench
 from understudy.benchmarks.store import StoreBench
 from understudy.errors import InputError
 
-__all__ = ["BenchIdentify", "BenchLoader", "BenchStore"]
+__all__ = ["BenchDagger", "BenchIdentify", "BenchLoader", "BenchStore"]
 
 _WIDTH = 120
 """Columns of a table that goes into a file."""
@@ -40,6 +41,24 @@ class Benchmark(Protocol):
     def run(self, progress: Callable[[str], None]) -> Tables:
         """Measure; a list of rows for each table."""
         ...
+
+
+@dataclass(frozen=True)
+class BenchDagger:
+    """Whether taking over from a policy where it strays is worth more than as many plain demonstrations.
+
+    Needs some minutes. `--keep FOLDER` leaves the datasets and the runs there.
+
+    Example:
+        understudy bench dagger --out dagger.json
+    """
+
+    bench: tyro.conf.OmitArgPrefixes[InterventionBench] = field(default_factory=InterventionBench)
+    out: Path | None = None
+    """Where the figures are written as JSON."""
+
+    def run(self) -> int:
+        return report("dagger", self.bench, self.bench.seed, self.out)
 
 
 @dataclass(frozen=True)

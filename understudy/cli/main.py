@@ -77,6 +77,7 @@ COMMANDS: dict[tuple[str, ...], Command] = {
     ),
     ("dataset", "repair"): Command("understudy.cli.dataset", "DatasetRepair", "recover what a crash left"),
     ("train", "bc"): Command("understudy.cli.train", "TrainBC", "learn by behavioral cloning"),
+    ("train", "dagger"): Command("understudy.cli.train", "TrainDagger", "learn from takeovers too (HG-DAgger)"),
     ("train", "gail"): Command("understudy.cli.train", "TrainGAIL", "learn adversarially (GAIL)"),
     ("train", "airl"): Command("understudy.cli.train", "TrainAIRL", "learn a reward and a policy (AIRL)"),
     ("finetune",): Command("understudy.cli.finetune", "Finetune", "improve a trained policy with RL"),
@@ -87,6 +88,9 @@ COMMANDS: dict[tuple[str, ...], Command] = {
     ("sim-arm",): Command("understudy.cli.sim_arm", "SimArm", "a simulated arm behind the topics of a real driver"),
     ("deploy",): Command("understudy.cli.deploy", "Deploy", "run a skill on an arm over ROS 2"),
     ("bench", "capture"): Command("understudy.cli.bench_capture", "BenchCapture", "recording over ROS 2, and rosbags'"),
+    ("bench", "dagger"): Command(
+        "understudy.cli.bench", "BenchDagger", "are takeovers worth more than demonstrations?"
+    ),
     ("bench", "env"): Command("understudy.cli.bench_env", "BenchEnv", "the simulated environment, beside panda-gym's"),
     ("bench", "loader"): Command("understudy.cli.bench", "BenchLoader", "training windows, beside robomimic's"),
     ("bench", "identify"): Command("understudy.cli.bench", "BenchIdentify", "is a fitted simulator worth it?"),

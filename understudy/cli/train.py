@@ -5,11 +5,12 @@ This module owns options, the progress bar and the run's files; the learners are
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import json
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -26,10 +27,20 @@ from understudy.envs.make import make_env
 from understudy.errors import InputError
 from understudy.learners.adversarial import AdversarialConfig, train_adversarial
 from understudy.learners.cloning import BCConfig, train_bc
-from understudy.learners.policies import ChunkPolicy, save_policy
-from understudy.learners.runs import Choice, Run, RunConfig, observation_statistics, read_demonstrations, require_free
+from understudy.learners.dagger import Aggregate, DaggerConfig, aggregate, going_on, train_dagger
+from understudy.learners.policies import ChunkMLP, ChunkPolicy, load_policy, save_policy
+from understudy.learners.runs import (
+    Choice,
+    Demonstrations,
+    Run,
+    RunConfig,
+    joined_statistics,
+    observation_statistics,
+    read_demonstrations,
+    require_free,
+)
 
-__all__ = ["TrainAIRL", "TrainBC", "TrainGAIL", "progress_bar"]
+__all__ = ["TrainAIRL", "TrainBC", "TrainDagger", "TrainGAIL", "progress_bar"]
 
 
 @dataclass(frozen=True)
@@ -60,6 +71,81 @@ class TrainBC:
             started = time.monotonic()
             policy = train_bc(found.episodes, self.config, _logging(run, advance))
         return _finish(run, policy, found.episodes, time.monotonic() - started, as_json=self.json)
+
+
+@dataclass(frozen=True)
+class TrainDagger:
+    """Learn by HG-DAgger: from demonstrations, and from what a person did where they took over from a policy.
+
+    Takeovers are recorded with `understudy record --policy RUN`. The policy's own steps are not learned from, and
+    episodes in which nobody took over are left out.
+
+    Example:
+        understudy train dagger demos/both --out runs/dagger
+        understudy train dagger demos/both --from runs/bc --intervention-share 0.5 --out runs/dagger
+        understudy train dagger demos/corrected --from runs/bc --updates 2000 --out runs/corrected
+    """
+
+    dataset: tyro.conf.Positional[Path]
+    """Folder of takeovers, and of demonstrations among them (`understudy dataset merge`)."""
+    out: Path
+    """Folder of the new run."""
+    start: Annotated[Path | None, tyro.conf.arg(name="from")] = None
+    """Go on from the policy of this run, usually the one that was driven: its weights, form and standardisation."""
+    config: Annotated[DaggerConfig, tyro.conf.arg(name="")] = field(default_factory=DaggerConfig)
+    choice: Annotated[Choice, tyro.conf.arg(name="")] = field(default_factory=Choice)
+    json: bool = False
+    """Print one JSON object at the end, for programs."""
+
+    def run(self) -> int:
+        require_seed(self.config.seed)
+        require_free(self.out)
+        found = read_demonstrations(self.dataset, self.choice)
+        learned = aggregate(found.episodes)
+        clone = None if self.start is None else _start(self.start, found)
+        config = self.config if clone is None else going_on(self.config, clone, learned.episodes[0])
+        if not self.json:
+            print(f"Learning from {learned.sentence()}")
+        run = Run.create(self.out, self._record(found, learned, config))
+        with progress_bar("DAgger", config.updates, quiet=self.json) as advance:
+            started = time.monotonic()
+            policy = train_dagger(learned, config, clone, _logging(run, advance))
+        seconds = time.monotonic() - started
+        seen = observation_statistics(learned.episodes, learned.driven)
+        statistics = seen if self.start is None else joined_statistics(Run.open(self.start).statistics(), seen)
+        run.write_statistics(statistics)
+        return _save(run, policy, len(learned.episodes), seconds, as_json=self.json, more=learned.counts)
+
+    def _record(self, found: Demonstrations, learned: Aggregate, config: DaggerConfig) -> RunConfig:
+        ids = tuple(found.ids[number] for number in learned.numbers)
+        record = RunConfig.of(
+            "dagger", config, config.seed, Demonstrations(found.dataset, ids, list(learned.episodes), found.choice)
+        )
+        return dataclasses.replace(record, parent=None if self.start is None else str(self.start))
+
+
+def _start(path: Path, found: Demonstrations) -> ChunkMLP:
+    """The policy of the run to go on from.
+
+    Raises:
+        InputError: it is of another task or robot than the dataset, or fine-tuned.
+    """
+    run, policy = Run.open(path), load_policy(path)
+    for word, trained, recorded in (
+        ("task", run.config.task, found.dataset.task),
+        ("robot", run.config.robot, found.dataset.robot),
+    ):
+        if trained != recorded:
+            raise InputError(
+                f"--from {path} was trained on {word} {trained!r}, and {found.dataset.path} is of {recorded!r}; both "
+                "must be the same."
+            )
+    if not isinstance(policy, ChunkMLP):
+        raise InputError(
+            f"--from {path} holds a correction on a frozen policy (understudy finetune), which cannot be cloned on; "
+            f"go on from the run it came from ({run.config.parent})."
+        )
+    return policy
 
 
 @dataclass(frozen=True)
@@ -126,13 +212,27 @@ def _logging(run: Run, advance: Callable[[int], None]) -> Callable[[dict[str, fl
 
 def _finish(run: Run, policy: ChunkPolicy, episodes: Sequence[Episode], seconds: float, *, as_json: bool) -> int:
     run.write_statistics(observation_statistics(episodes))
+    return _save(run, policy, len(episodes), seconds, as_json=as_json)
+
+
+def _save(
+    run: Run,
+    policy: ChunkPolicy,
+    episodes: int,
+    seconds: float,
+    *,
+    as_json: bool,
+    more: Mapping[str, int] | None = None,
+) -> int:
+    """Keep the policy, and say how it went; `more` are numbers for programs."""
     save_policy(policy, run.path)
     last = run.metrics()[-1]
     if as_json:
-        print(json.dumps({"run": str(run.path), "episodes": len(episodes), "seconds": seconds, "last": last}))
+        facts = {"run": str(run.path), "episodes": episodes, "seconds": seconds, "last": last, **(more or {})}
+        print(json.dumps(facts))
         return 0
     shown = ", ".join(f"{name} {value:.3g}" for name, value in last.items() if name != "step")
-    print(f"{run.path}: {run.config.learner} from {len(episodes)} episodes in {seconds:.0f} s ({shown}).")
+    print(f"{run.path}: {run.config.learner} from {episodes} episodes in {seconds:.0f} s ({shown}).")
     print(f"Next: understudy evaluate {run.path} --task {run.config.task}")
     return 0
 

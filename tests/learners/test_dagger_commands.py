@@ -1,0 +1,124 @@
+"""`understudy train dagger` from end to end: a clone lifts, a scripted operator takes over, and what comes of it."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+pytest.importorskip("pybullet")
+
+from understudy.benchmarks.interventions import InterventionBench
+from understudy.benchmarks.watchful_operator import WatchConfig, record_takeovers
+from understudy.cli.main import main
+from understudy.datasets.store import Dataset
+from understudy.deploy.runtime import SkillPolicy
+from understudy.deploy.skill import load_skill
+from understudy.errors import InputError
+from understudy.learners.policies import load_policy
+from understudy.learners.runs import Run
+
+TRAIN = ("--updates", "60", "--hidden", "32", "--spins", "2")
+
+
+def ask(capsys: pytest.CaptureFixture[str], *arguments: object) -> dict[str, object]:
+    capsys.readouterr()
+    assert main([*map(str, arguments), "--json"]) == 0
+    answer = json.loads(capsys.readouterr().out)
+    assert isinstance(answer, dict)
+    return answer
+
+
+def refuse(capsys: pytest.CaptureFixture[str], *arguments: object) -> str:
+    capsys.readouterr()
+    assert main([*map(str, arguments)]) == 2
+    return capsys.readouterr().err
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """`plain`: two demonstrations; `clone`, of them; `both`: the same, and two takeovers from the clone."""
+    folder = tmp_path_factory.mktemp("dagger")
+    record = ["record", "lift", "--device", "scripted", "--episodes", "2", "--out", str(folder / "plain"), "--json"]
+    assert main(record) == 0
+    assert main(["train", "bc", str(folder / "plain"), "--out", str(folder / "clone"), *TRAIN, "--json"]) == 0
+    shutil.copytree(folder / "plain", folder / "both")
+    found = record_takeovers(folder / "clone", folder / "both", count=2, seed=300)
+    assert found["takeovers"] == 2
+    return folder
+
+
+def test_a_takeover_says_who_drove_and_the_operator_did_what_the_expert_does(folder: Path) -> None:
+    dataset = Dataset.open(folder / "both")
+    devices = [dataset.summary(id).info.device for id in dataset.ids]
+    assert devices.count("scripted") == 2
+    assert devices.count("policy and scripted") == len(devices) - 2
+    for id, device in zip(dataset.ids, devices, strict=True):
+        episode = dataset.read(id)
+        assert np.any(episode.intervention) == (device != "scripted")
+        assert episode.info.success
+
+
+def test_the_run_is_one_like_any_other(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    run = tmp_path / "dagger"
+    answer = ask(capsys, "train", "dagger", folder / "both", "--from", folder / "clone", "--out", run, *TRAIN)
+    assert (answer["demonstrations"], answer["takeovers"], answer["episodes"]) == (2, 2, 4)
+    dataset = Dataset.open(folder / "both")
+    episodes = [dataset.read(id) for id in dataset.ids]
+    human = sum(int(e.intervention.sum()) for e in episodes)
+    assert answer["human_steps"] == human > 0
+    assert answer["policy_steps_left_out"] == sum(len(e) - e.intervention.sum() for e in episodes[2:])
+    record = Run.open(run).config
+    assert (record.learner, record.parent, record.episodes) == ("dagger", str(folder / "clone"), 4)
+    assert record.options["intervention_share"] == 0.5
+    assert record.options["hidden"] == [32]
+    assert load_policy(run).describe() == load_policy(folder / "clone").describe()
+    low = Run.open(folder / "clone").statistics()["tool_position"].low
+    assert np.all(Run.open(run).statistics()["tool_position"].low <= low)
+    measured = ask(capsys, "evaluate", run, "--task", "lift", "--episodes", 2, "--workers", 1)
+    skill = tmp_path / "dagger.skill"
+    exported = ask(capsys, "export", run, "--out", skill)
+    assert (exported["learner"], measured["episodes"]) == ("dagger", 2)
+    first = {key: values[0] for key, values in episodes[0].observations.items()}
+    assert SkillPolicy(load_skill(skill)).act(first).shape == (7,)
+    assert main(["plot", str(run), "--out", str(tmp_path)]) == 0
+
+
+def test_without_json_it_says_what_it_learns_from(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    capsys.readouterr()
+    assert main(["train", "dagger", str(folder / "both"), "--out", str(tmp_path / "run"), *TRAIN]) == 0
+    said = capsys.readouterr().out
+    assert "Learning from " in said
+    assert "human steps in 2 takeovers; left out: " in said
+    assert f"{tmp_path / 'run'}: dagger from 4 episodes" in said
+
+
+def test_what_does_not_fit_is_refused_before_a_folder_is_made(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "out"
+    said = refuse(capsys, "train", "dagger", folder / "plain", "--out", out)
+    assert "There is no intervention to learn from: in 2 episodes" in said
+    assert "understudy train bc" in said
+    both = ("train", "dagger", folder / "both", "--out", out)
+    assert "There is no run at" in refuse(capsys, *both, "--from", tmp_path)
+    assert "hidden (8,) was asked for" in refuse(capsys, *both, "--from", folder / "clone", "--hidden", 8)
+    assert "share must lie in (0, 1), got 1.0" in refuse(capsys, *both, "--intervention-share", 1)
+    other = tmp_path / "reach"
+    shutil.copytree(folder / "clone", other)
+    config = json.loads((other / "config.json").read_text())
+    (other / "config.json").write_text(json.dumps({**config, "task": "reach"}))
+    assert "was trained on task 'reach', and" in refuse(capsys, *both, "--from", other)
+    assert not out.exists()
+
+
+def test_nonsense_is_refused() -> None:
+    with pytest.raises(InputError, match="counts of at least 1"):
+        InterventionBench(takeovers=0)
+    with pytest.raises(InputError, match="0 < far < 2"):
+        WatchConfig(far=2.5)
