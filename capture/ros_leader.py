@@ -6,11 +6,11 @@ import threading
 
 from sensor_msgs.msg import JointState
 
-from understudy.capture.devices.leader import LeaderSample
 from understudy.capture.devices.leader_calibration import LeaderCalibration
+from understudy.capture.devices.leader_states import LeaderSample
 from understudy.capture.ros_joy import wait_for
 from understudy.envs.arms.robot import require_ros_name
-from understudy.envs.arms.ros_common import Graph, Receipt, sensors
+from understudy.envs.arms.ros_common import Graph, Receipt, sensors, time_ns
 from understudy.errors import InputError
 
 TOPIC = "/leader/joint_states"
@@ -80,4 +80,4 @@ class RosLeader:
     def _hear(self, message: JointState) -> None:
         positions = dict(zip(message.name, map(float, message.position), strict=False))
         with self._lock:
-            self._sample = LeaderSample(Receipt.now().monotonic_ns, positions)
+            self._sample = LeaderSample(Receipt.now().monotonic_ns, positions, time_ns(message.header.stamp))

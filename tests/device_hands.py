@@ -7,7 +7,7 @@ import pty
 import select
 import struct
 import termios
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 from conformance.device import LIFT, PERIOD_S, VALUES
@@ -16,8 +16,8 @@ from sdl_pads import VirtualPad
 from understudy.capture.devices.gamepad import GamepadDevice
 from understudy.capture.devices.joy import JoyDevice, JoySample
 from understudy.capture.devices.keyboard import KeyboardConfig, KeyboardDevice
-from understudy.capture.devices.leader import LeaderSample
 from understudy.capture.devices.leader_calibration import GripperLink, JointLink, LeaderCalibration
+from understudy.capture.devices.leader_states import LeaderSample
 from understudy.capture.devices.shaping import ShapingConfig
 from understudy.capture.devices.spacemouse import HidHandle, SpaceMouseDevice
 from understudy.envs.arms.clock import VirtualClock
@@ -311,11 +311,13 @@ class Leader:
         self.trigger = 0.0
         self.silent_since_ns: int | None = None
         self.extra: dict[str, float] = {}
+        self.driver: Callable[[], int] = lambda: 0
+        """The stamp that its driver gives a message, ns; 0 is none."""
 
     def latest(self) -> LeaderSample | None:
         stamp = self.clock.now_ns() if self.silent_since_ns is None else self.silent_since_ns
         joints = {f"j{i}": float(value) for i, value in enumerate(SIGNS * (self.pose - OFFSETS))}
-        return LeaderSample(stamp, {**joints, "trigger": self.trigger, **self.extra})
+        return LeaderSample(stamp, {**joints, "trigger": self.trigger, **self.extra}, self.driver())
 
     def why_silent(self) -> str:
         return "nobody publishes /leader/joint_states"

@@ -2,7 +2,7 @@
 
 Nothing of ROS is in here: joint states come from a `LeaderSource` (`capture/ros_leader.py`). The arm does not follow
 before the leader is near its pose (soft start), and then takes up what is left between them over `ramp_s`. A leader
-that falls silent, or sends what is no number, is lost.
+that cannot be believed (`leader_states.py`: silent, frozen, jumping, or no number) is lost.
 
 In action spaces of steps the device must know where the arm has been sent, which it cannot see: it reckons with what it
 asked for, and leads that estimate back to the measured joints wherever they lie outside of what it asked for lately
@@ -15,7 +15,7 @@ import math
 from collections import deque
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 from understudy.capture.devices.axes import WAITING
 from understudy.capture.devices.device import DeviceReading, Event, neutral
 from understudy.capture.devices.leader_calibration import LeaderCalibration
+from understudy.capture.devices.leader_states import LeaderSource, LeaderWatch
 from understudy.datasets.align import Aligned
 from understudy.datasets.schema import ActionSpec
 from understudy.envs.arms.actions import make_action_space
@@ -43,40 +44,20 @@ class LeaderConfig:
     """How an arm follows its leader."""
 
     max_age_s: float = 0.25
-    """A leader that was silent for longer is lost, s."""
+    """A leader that was silent for longer, or whose driver's stamps stood still for longer, is lost, s."""
     start_rad: float = 0.2
     """Every joint of the leader must be this near to the arm's before the arm follows, rad."""
     ramp_s: float = 1.0
     """What is left between them then is taken up over this time, s."""
+    max_speed_rad_s: float = 8.0
+    """A leader of which a joint is quicker has jumped, and is lost, rad/s. A person who throws an arm hardly gets
+    there, and most arms are built for 2 to 4 rad/s."""
 
     def __post_init__(self) -> None:
-        for name in ("max_age_s", "start_rad", "ramp_s"):
+        for name in ("max_age_s", "start_rad", "ramp_s", "max_speed_rad_s"):
             value = getattr(self, name)
             if not (math.isfinite(value) and value > 0.0):
                 raise InputError(f"Leader: {name} must be a positive number, got {value}.")
-
-
-@dataclass(frozen=True)
-class LeaderSample:
-    """The leader's joints at one moment."""
-
-    stamp_ns: int
-    """When it came, on the monotonic clock."""
-    positions: Mapping[str, float]
-    """By joint name, rad."""
-
-
-class LeaderSource(Protocol):
-    """Where the leader's joint states come from."""
-
-    def latest(self) -> LeaderSample | None:
-        """The newest; None before the first. Never waits."""
-
-    def why_silent(self) -> str:
-        """Why nothing may be coming, as a clause."""
-
-    def close(self) -> None:
-        """Leave the graph; safe to call twice."""
 
 
 class LeaderDevice:
@@ -104,7 +85,7 @@ class LeaderDevice:
         period_s: time between two readings, s.
         source: the leader's joint states.
         calibration: how they read as the robot's.
-        config: soft start, age.
+        config: soft start, age, speed.
         clock: what the samples' stamps are measured on; None is the machine's monotonic clock.
         kinematics: of the robot, shared with the caller; None to build it.
         """
@@ -117,6 +98,7 @@ class LeaderDevice:
         self._source = source
         self._calibration = calibration
         self._config = config or LeaderConfig()
+        self._watch = LeaderWatch(source, calibration, self._config.max_age_s, self._config.max_speed_rad_s)
         self._clock: Clock = clock or MonotonicClock()
         self._ramp_step = period_s / self._config.ramp_s
         self._asked: deque[NDArray[np.float64]] = deque(maxlen=max(2, round(LAG_S / period_s)))
@@ -124,6 +106,11 @@ class LeaderDevice:
         self._left = np.zeros(len(self._names))
         self._share = 0.0
         self._opening: float | None = None
+
+    @property
+    def drives(self) -> bool:
+        """Whether the arm follows, as of the last reading."""
+        return bool(self._asked)
 
     @property
     def help(self) -> str:
@@ -147,7 +134,7 @@ class LeaderDevice:
     def read(self, aligned: Aligned) -> DeviceReading:
         """See `Device`."""
         sample = self._source.latest()
-        if why := self._why_gone(sample):
+        if why := self._watch.why_gone(sample, self._clock.now_ns()):
             events: tuple[Event, ...] = () if self.lost else ("lost",)
             self.lost = self._waiting = True
             self._asked.clear()
@@ -199,21 +186,6 @@ class LeaderDevice:
     def _still(self, aligned: Aligned, events: tuple[Event, ...], message: str) -> DeviceReading:
         gripper_m = None if self._opening is None or self._width is None else self._opening * self._width
         return DeviceReading(neutral(self._spec, aligned, gripper_m), events, message)
-
-    def _why_gone(self, sample: LeaderSample | None) -> str:
-        """Why the leader cannot be followed, as a sentence; empty when it can."""
-        if sample is None:
-            return f"No joint states of the leader have come: {self._source.why_silent()}."
-        silent_s = (self._clock.now_ns() - sample.stamp_ns) * 1e-9
-        if silent_s > self._config.max_age_s:
-            return f"The leader has been silent for {silent_s:.1f} s: {self._source.why_silent()}."
-        for name in self._calibration.leader_joints:
-            position = sample.positions.get(name)
-            if position is None:
-                return f"The leader's joint states lack {name!r}; they have {', '.join(sample.positions)}."
-            if not math.isfinite(position):
-                return f"The leader says that its joint {name!r} is at {position}."
-        return ""
 
     def _why_away(self, off: NDArray[np.float64]) -> str:
         """Which joint of the leader is too far from the arm's, as a sentence; empty when all are near."""

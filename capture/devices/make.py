@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 
 import numpy as np
@@ -41,9 +41,16 @@ class DeviceOptions:
     """joy, leader: the ROS 2 topic; empty for /joy and /leader/joint_states."""
     calibration: Path | None = None
     """leader: the file that `understudy calibrate-leader` wrote."""
+    silent_s: float | None = None
+    """joy, leader, spacemouse (while it is pushed): silence after which the device is lost and the arm holds, s; by
+    default 0.5 for joy and 0.25 for the others. Longer suits a bad network, and the arm then goes on longer too."""
 
     def __post_init__(self) -> None:
         self.shaping()
+        if self.silent_s is not None and not (math.isfinite(self.silent_s) and self.silent_s > 0.0):
+            raise InputError(
+                f"The silence after which a device is lost must be a positive number of seconds, got {self.silent_s}."
+            )
 
     def shaping(self) -> ShapingConfig:
         """The part of the options that says how axes move the arm.
@@ -52,6 +59,34 @@ class DeviceOptions:
             InputError: a number is out of its range.
         """
         return ShapingConfig(self.dead_band, self.speed, self.acceleration_s, self.hold_to_move)
+
+
+_SHAPING = ("dead_band", "speed", "acceleration_s", "hold_to_move")
+WATCHED = "watched"
+"""In place of a device's name: somebody else drives."""
+USED: Mapping[str, tuple[str, ...]] = {
+    "scripted": (),
+    "keyboard": ("speed", "acceleration_s"),
+    "gamepad": (*_SHAPING, "layout"),
+    "spacemouse": (*_SHAPING, "silent_s"),
+    "joy": (*_SHAPING, "layout", "topic", "silent_s"),
+    "leader": ("topic", "calibration", "silent_s"),
+    "hand": (),
+    "replay": ("source",),
+    "browser": _SHAPING,
+    WATCHED: (),
+}
+"""Device -> the fields of `DeviceOptions` that change what it does."""
+_INSTEAD: Mapping[tuple[str, str], str] = {
+    ("keyboard", "hold_to_move"): "A key moves the arm only while it is held, anyway.",
+    ("keyboard", "dead_band"): "A key is pressed or not.",
+    ("leader", "hold_to_move"): "A leader has no button to hold. The arm follows it from start to stop only, and not "
+    "before it is near; h (terminal, page, pedal) holds the arm at once. With --policy it follows from v to V only.",
+    ("leader", "speed"): "The arm goes where the leader is, as quickly as the robot file's limits allow: narrow those.",
+    ("hand", "hold_to_move"): "Nothing is commanded, so nothing moves but by your hand.",
+    ("hand", "speed"): "Nothing is commanded, so nothing moves but by your hand.",
+}
+"""What to know where somebody counts on a setting that a device cannot have."""
 
 
 @dataclass(frozen=True)
@@ -65,6 +100,32 @@ class _Asked:
     task: str
     rng: np.random.Generator | None
     options: DeviceOptions
+
+
+def require_used(name: str, options: DeviceOptions) -> None:
+    """Refuse settings that a device would not look at: who asks for `hold_to_move` counts on it.
+
+    Args:
+        name: one of `DEVICES`, or `WATCHED`.
+        options: what the operator chose; a setting at its default counts as not chosen.
+
+    Raises:
+        InputError: names them, what the device does use, and what to do instead.
+    """
+    chosen = [field.name for field in fields(options) if getattr(options, field.name) != field.default]
+    unused = [setting for setting in chosen if setting not in USED[name]]
+    if not unused:
+        return
+    who = "An arm that somebody else drives" if name == WATCHED else f"--device {name}"
+    instead = dict.fromkeys(_INSTEAD[name, setting] for setting in unused if (name, setting) in _INSTEAD)
+    uses = ", ".join(map(_flag, USED[name])) or "no setting of this kind"
+    raise InputError(
+        " ".join([f"{who} does not use {', '.join(map(_flag, unused))}; leave it out.", *instead, f"It uses {uses}."])
+    )
+
+
+def _flag(setting: str) -> str:
+    return "--" + setting.replace("_", "-")
 
 
 def make_device(
@@ -91,14 +152,16 @@ def make_device(
         options: what the operator chose.
 
     Raises:
-        InputError: no such device, an option that is missing or wrong, an action space that the device cannot drive,
-            or something that it needs is not there (`MissingExtra` for a package).
+        InputError: no such device, an option that is missing, wrong or of no use to it, an action space that the device
+            cannot drive, or something that it needs is not there (`MissingExtra` for a package).
     """
     if name not in _MAKERS:
         raise unknown_name("device", name, _MAKERS)
     if not (math.isfinite(period_s) and period_s > 0.0):
         raise InputError(f"The period of a device must be a positive number of seconds, got {period_s}.")
-    return _MAKERS[name](_Asked(spec, robot, clock, period_s, task, rng, options or DeviceOptions()))
+    options = options or DeviceOptions()
+    require_used(name, options)
+    return _MAKERS[name](_Asked(spec, robot, clock, period_s, task, rng, options))
 
 
 def _scripted(asked: _Asked) -> Device:
@@ -128,13 +191,15 @@ def _gamepad(asked: _Asked) -> Device:
 
 
 def _spacemouse(asked: _Asked) -> Device:
-    from understudy.capture.devices.spacemouse import SpaceMouseDevice
+    from understudy.capture.devices.spacemouse import SILENT_S, SpaceMouseDevice
 
-    return SpaceMouseDevice(asked.spec, asked.period_s, asked.options.shaping())
+    options = asked.options
+    silent_s = SILENT_S if options.silent_s is None else options.silent_s
+    return SpaceMouseDevice(asked.spec, asked.period_s, options.shaping(), silent_s=silent_s)
 
 
 def _joy(asked: _Asked) -> Device:
-    from understudy.capture.devices.joy import JoyDevice
+    from understudy.capture.devices.joy import MAX_AGE_S, JoyDevice
     from understudy.capture.ros_joy import TOPIC, RosJoy
 
     options = asked.options
@@ -142,21 +207,23 @@ def _joy(asked: _Asked) -> Device:
     Shaping(asked.spec, asked.period_s, options.shaping())
     load_layout(options.layout or "xbox", asked.spec, hold_to_move=options.hold_to_move, joy=True)
     source = RosJoy(options.topic or TOPIC)
-    return JoyDevice(asked.spec, asked.period_s, source, options.shaping(), options.layout)
+    max_age_s = MAX_AGE_S if options.silent_s is None else options.silent_s
+    return JoyDevice(asked.spec, asked.period_s, source, options.shaping(), options.layout, max_age_s=max_age_s)
 
 
 def _leader(asked: _Asked) -> Device:
-    from understudy.capture.devices.leader import LeaderDevice
+    from understudy.capture.devices.leader import LeaderConfig, LeaderDevice
     from understudy.capture.devices.leader_calibration import LeaderCalibration, read_calibration
     from understudy.capture.ros_leader import TOPIC, RosLeader
 
     options, robot = asked.options, asked.robot
+    config = LeaderConfig() if options.silent_s is None else LeaderConfig(max_age_s=options.silent_s)
     given = None if options.calibration is None else read_calibration(options.calibration, robot)
     source = RosLeader(options.topic or TOPIC)
     try:
         calibration = given or LeaderCalibration.same_joints(robot)
         source.require(calibration)
-        return LeaderDevice(asked.spec, robot, asked.period_s, source, calibration)
+        return LeaderDevice(asked.spec, robot, asked.period_s, source, calibration, config)
     except BaseException:
         source.close()
         raise

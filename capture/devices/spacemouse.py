@@ -1,13 +1,12 @@
 """A SpaceMouse (3Dconnexion) on this machine, read as raw HID reports: the puck moves and turns the tool.
 
-Reports, as all these devices send them: 1 is the translation as three 16-bit numbers, followed by the rotation on newer
-ones; 2 is the rotation; 3 is a bit for each button. Numbers reach about 350. The puck's axes are right, towards the
-person and down; x is away from the person here, y to the left and z up, for translation and rotation alike (the frame
-of ROS's spacenav node). A driver such as spacenavd need not run.
+What the reports say is in `puck.py`; finding and opening the device, and when it is lost, are here. A driver such as
+spacenavd need not run.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol
 
@@ -15,18 +14,14 @@ from numpy.typing import NDArray
 
 from understudy.capture.devices.axes import AxisDrive, Pressed
 from understudy.capture.devices.device import DeviceReading, Event
+from understudy.capture.devices.puck import Puck
 from understudy.capture.devices.shaping import ShapingConfig
 from understudy.datasets.align import Aligned
 from understudy.datasets.schema import ActionSpec
 from understudy.envs.arms.clock import Clock, MonotonicClock
 from understudy.errors import InputError, MissingExtra
 
-FULL = 350.0
-"""What the axes reach when the puck is fully deflected."""
 STICKS = (("x", "y", "z"), ("roll", "pitch", "yaw"))
-_SENSE = (("y", -1.0), ("x", -1.0), ("z", -1.0))
-"""For the puck's first, second and third axis: ours, and the sign."""
-_TURNS = (("pitch", -1.0), ("roll", -1.0), ("yaw", -1.0))
 PUCKS: Mapping[tuple[int, int], str] = {
     (0x046D, 0xC625): "SpacePilot", (0x046D, 0xC626): "SpaceNavigator", (0x046D, 0xC627): "SpaceExplorer",
     (0x046D, 0xC628): "SpaceNavigator for Notebooks", (0x046D, 0xC629): "SpacePilot Pro",
@@ -47,6 +42,12 @@ LARGE_EVENTS: Mapping[int, Event] = {12: "success", 13: "failure", 14: "keep", 1
 MOST_REPORTS = 400
 """In one reading; a puck sends some 125 a second."""
 RETRY_S = 1.0
+SILENT_S = 0.25
+"""A puck that is off its centre and says nothing for this long is cut off: fifteen reports by radio are missing."""
+CUT_OFF = (
+    "The SpaceMouse was pushed and has not been heard since: push it once and let it go. If that does not help, look "
+    "at its battery, its receiver or its cable."
+)
 GONE = "The SpaceMouse is gone: plug it in again."
 
 
@@ -99,36 +100,6 @@ def udev_rule(vendor: int, product: int) -> str:
     return f'KERNEL=="hidraw*", KERNELS=="*:{vendor:04X}:{product:04X}.*", MODE="0660", TAG+="uaccess"'
 
 
-class Puck:
-    """The state of a puck as its reports tell it."""
-
-    def __init__(self) -> None:
-        self.axes: dict[str, float] = {}
-        """Label -> deflection, about -1 to 1."""
-        self.down = 0
-        """A bit for each button."""
-
-    def take(self, report: Sequence[int]) -> int:
-        """Read one report; returns the bits of the buttons that went down with it."""
-        kind, body = (report[0], report[1:]) if report else (0, ())
-        if kind == 1 and len(body) >= 12:
-            self._set(_SENSE, body[:6])
-            self._set(_TURNS, body[6:12])
-        elif kind == 1 and len(body) >= 6:
-            self._set(_SENSE, body[:6])
-        elif kind == 2 and len(body) >= 6:
-            self._set(_TURNS, body[:6])
-        elif kind == 3 and body:
-            before, self.down = self.down, int.from_bytes(bytes(body), "little")
-            return self.down & ~before
-        return 0
-
-    def _set(self, sense: Sequence[tuple[str, float]], body: Sequence[int]) -> None:
-        for i, (label, sign) in enumerate(sense):
-            raw = int.from_bytes(bytes(body[2 * i : 2 * i + 2]), "little", signed=True)
-            self.axes[label] = sign * raw / FULL
-
-
 class SpaceMouseDevice:
     """Drives an action space of steps from a SpaceMouse."""
 
@@ -141,18 +112,25 @@ class SpaceMouseDevice:
         config: ShapingConfig | None = None,
         opener: Opener = open_puck,
         clock: Clock | None = None,
+        *,
+        silent_s: float = SILENT_S,
     ) -> None:
         """Args:
         spec: an action space of steps or speeds, or part of one.
         period_s: time between two readings, s.
         config: how the puck moves the arm; with `hold_to_move` the right button (CTRL on large pucks) is held.
         opener: finds and opens the puck.
-        clock: says when to look for a lost puck again; None is the machine's monotonic clock.
+        clock: measures silence, and says when to look for a lost puck again; None is the machine's monotonic clock.
+        silent_s: a puck that is off its centre and says nothing for longer, and for two readings, is lost, s; at
+            rest it may be silent.
 
         Raises:
             MissingExtra: hidapi is not installed.
-            InputError: no puck is there, it may not be read, or the action space cannot be driven with it.
+            InputError: no puck is there, it may not be read, the action space cannot be driven with it, or `silent_s`
+                is not positive.
         """
+        if not (math.isfinite(silent_s) and silent_s > 0.0):
+            raise InputError(f"A SpaceMouse's silence must be a positive number of seconds, got {silent_s}.")
         self._drive = AxisDrive(self.name, spec, period_s, config, STICKS)
         self._hold_to_move = config is not None and config.hold_to_move
         self._opener = opener
@@ -166,7 +144,9 @@ class SpaceMouseDevice:
         self._handle: HidHandle | None
         self._product, self._handle = opened
         self._puck = Puck()
-        self._tried_ns = self._clock.now_ns()
+        self._silent_s = max(silent_s, 2.0 * period_s)
+        self._cut_off = False
+        self._tried_ns = self._looked_ns = self._heard_ns = self._clock.now_ns()
 
     @property
     def lost(self) -> bool:
@@ -196,7 +176,7 @@ class SpaceMouseDevice:
         if self._handle is None:
             self._find_again()
         pressed = self._drain()
-        return self._drive.answer(aligned, pressed, self._why if self._handle is None else "")
+        return self._drive.answer(aligned, pressed, self._why_gone())
 
     def close(self) -> None:
         """See `Device`."""
@@ -212,7 +192,9 @@ class SpaceMouseDevice:
 
     def _drain(self) -> Pressed:
         """Every report that has come since the last reading."""
-        pressed = [0]
+        pressed, before = [0], self._puck.reports
+        now_ns = self._clock.now_ns()
+        waited_s, self._looked_ns = (now_ns - self._looked_ns) * 1e-9, now_ns
         try:
             for _ in range(MOST_REPORTS if self._handle is not None else 0):
                 assert self._handle is not None
@@ -222,6 +204,12 @@ class SpaceMouseDevice:
                 pressed.append(self._puck.take(report))
         except OSError:  # pulled out, or out of range
             self._leave()
+        if self._puck.reports != before:
+            self._heard_ns, self._cut_off = now_ns, False
+        if waited_s > self._silent_s:
+            # Nobody knows how old these are, and the kernel, whose queue may be full by then, drops the newest. A puck
+            # that is still off its centre says so anew within 16 ms.
+            self._puck.axes.clear()
         return self._pressed(pressed)
 
     def _pressed(self, pressed: Sequence[int]) -> Pressed:
@@ -236,9 +224,19 @@ class SpaceMouseDevice:
             toggled=sum(bits >> GRIPPER_BIT & 1 for bits in pressed),
         )
 
+    def _why_gone(self) -> str:
+        """Why the puck cannot be asked, as a sentence; empty while it can."""
+        if self._handle is None:
+            return self._why
+        silent_s = (self._clock.now_ns() - self._heard_ns) * 1e-9
+        if self._puck.deflected and silent_s > self._silent_s:
+            self._cut_off = True
+            self._puck.axes.clear()
+        return CUT_OFF if self._cut_off else ""
+
     def _leave(self) -> None:
         handle, self._handle = self._handle, None
-        self._puck, self._why = Puck(), GONE
+        self._puck, self._why, self._cut_off = Puck(), GONE, False
         self._tried_ns = self._clock.now_ns()
         if handle is not None:
             handle.close()
@@ -256,3 +254,4 @@ class SpaceMouseDevice:
             return
         if opened is not None:
             self._product, self._handle = opened
+            self._looked_ns = now_ns

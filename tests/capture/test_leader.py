@@ -11,7 +11,8 @@ from conformance.device import DeviceConformance
 from device_hands import CALIBRATION, Leader
 
 from understudy.capture.devices.device import neutral
-from understudy.capture.devices.leader import LeaderConfig, LeaderDevice, LeaderSample
+from understudy.capture.devices.leader import LeaderConfig, LeaderDevice
+from understudy.capture.devices.leader_states import SETTLED_S, LeaderSample
 from understudy.datasets.align import Aligned
 from understudy.envs.arms.actions import make_action_space
 from understudy.envs.arms.arm import Start
@@ -183,6 +184,115 @@ def test_a_silent_leader_is_lost_once_and_comes_back_waiting_for_start() -> None
     assert pair.off() < 0.01
 
 
+JUMP_RAD = np.array([0.0, 0.0, 0.0, 0.9, 0.0, 0.0, 0.0])
+
+
+@pytest.mark.parametrize("stamped", [False, True])
+@pytest.mark.parametrize("space", SPACES)
+def test_a_leader_that_jumps_in_mid_take_is_lost_and_not_followed(space: str, stamped: bool) -> None:
+    """An encoder that was swapped, a driver that was restarted: the arm went there at the Guard's full speed once."""
+    pair = Followed(space)
+    if stamped:
+        pair.leader.driver = lambda: 10**18 + pair.arm.clock.now_ns()
+    pair.run(20, slow)
+    pair.run(20)
+    assert pair.off() < 0.05
+    before = np.asarray(pair.aligned.values["joint_position"], np.float64)
+    pair.leader.pose = pair.leader.pose + JUMP_RAD
+    seen = pair.run(round(0.5 / PERIOD_S))
+    assert pair.events == ["lost"]
+    assert pair.device.lost is True
+    assert np.abs(seen - before).max() < 0.02
+    assert pair.device.read(pair.aligned).message.startswith(
+        f"The leader's joint 'j3' jumped by +0.90 rad in {PERIOD_S:.3f} s; no arm that is moved by hand is quicker than"
+    )
+
+
+def test_a_leader_that_jumped_comes_back_as_any_lost_device_does() -> None:
+    pair = Followed("joint_delta")
+    pair.run(10)
+    pair.leader.pose = pair.leader.pose + JUMP_RAD
+    pair.run(round(SETTLED_S / PERIOD_S))
+    assert pair.events == ["lost"]
+    pair.run(3)
+    assert pair.events == ["lost", "back"]
+    assert "press start" in pair.device.read(pair.aligned).message
+    pair.device.start_pressed()
+    seen = pair.run(20)
+    assert np.abs(seen - PANDA.home).max() < 0.02
+    assert "joint 'panda_joint4' is +0.90 rad off" in pair.device.read(pair.aligned).message
+    pair.leader.pose = PANDA.home + 0.1
+    pair.run(2)  # moved in one go: too quick
+    assert pair.events == ["lost", "back", "lost"]
+
+
+def test_two_arms_on_one_topic_stay_lost() -> None:
+    """Whichever spoke last is read; each change is a jump, also when their clocks differ by hours."""
+    pair = Followed("joint_position")
+    pair.run(10)
+    here, there = pair.leader.pose, pair.leader.pose + JUMP_RAD
+    for tick in range(90):
+        pair.leader.pose = (here, there)[tick // 7 % 2]
+        pair.leader.driver = lambda tick=tick: 10**18 + pair.arm.clock.now_ns() + (0, 10**13)[tick // 7 % 2]  # type: ignore[misc]
+        pair.run(1)
+    assert pair.events == ["lost"]
+
+
+def test_a_message_that_was_held_up_is_no_jump() -> None:
+    """The driver's stamps say how long the leader took, when the network hands two messages over at once."""
+    pair = Followed("joint_position")
+    on_time = lambda: 10**18 + pair.arm.clock.now_ns()  # noqa: E731
+    pair.leader.driver = on_time
+    pair.run(10)
+    last_ns = pair.leader.silent_since_ns = pair.arm.clock.now_ns() - round(PERIOD_S * 1e9)
+    pair.leader.driver = lambda: 10**18 + last_ns
+    pair.run(3)
+    pair.leader.silent_since_ns = None
+    pair.leader.driver = lambda: 10**18 + last_ns + round(PERIOD_S * 1e9)
+    pair.run(1)
+    pair.leader.driver = on_time
+    pair.leader.pose = pair.leader.pose + 0.6 * JUMP_RAD  # 0.54 rad between two looks, and 0.2 s between two stamps
+    pair.run(1)
+    assert pair.events == []
+
+
+def test_a_gripper_may_snap() -> None:
+    pair = Followed("joint_position")
+    for tick in range(10):
+        pair.leader.trigger = float(tick % 2)
+        pair.run(1)
+    assert pair.events == []
+
+
+def test_a_driver_that_repeats_one_old_message_is_lost() -> None:
+    """Messages come, and say nothing new: the leader's stamp does not advance."""
+    pair = Followed("joint_position")
+    pair.leader.driver = lambda: 10**18 + pair.arm.clock.now_ns()
+    pair.run(10)
+    stuck_ns = pair.leader.driver()
+    pair.leader.driver = lambda: stuck_ns
+    pair.run(3)
+    assert pair.events == []
+    pair.run(5)
+    assert pair.events == ["lost"]
+    message = pair.device.read(pair.aligned).message
+    assert message.startswith("The leader's driver repeats one old message: its stamps have stood still for 0.")
+    pair.leader.driver = lambda: 10**17 + pair.arm.clock.now_ns()  # restarted, with its clock set back
+    pair.run(3)
+    assert pair.events == ["lost", "back"]
+
+
+@pytest.mark.parametrize("stamped", [False, True])
+def test_a_leader_that_rests_is_there(stamped: bool) -> None:
+    """The same pose bit for bit, with stamps that go on or with none at all."""
+    pair = Followed("joint_position")
+    if stamped:
+        pair.leader.driver = lambda: 10**18 + pair.arm.clock.now_ns()
+    pair.run(40)
+    assert pair.events == []
+    assert pair.device.lost is False
+
+
 @pytest.mark.parametrize(
     ("extra", "message"),
     [
@@ -207,7 +317,7 @@ def test_a_missing_joint_is_named() -> None:
     assert device.read(HOME).message == "The leader's joint states lack 'j0'; they have other."
 
 
-@pytest.mark.parametrize("name", ["max_age_s", "start_rad", "ramp_s"])
+@pytest.mark.parametrize("name", ["max_age_s", "start_rad", "ramp_s", "max_speed_rad_s"])
 @pytest.mark.parametrize("value", [0.0, -1.0, math.nan])
 def test_numbers_out_of_range_are_refused(name: str, value: float) -> None:
     with pytest.raises(InputError, match=f"Leader: {name} must be a positive number"):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 import subprocess
 import sys
@@ -11,7 +12,16 @@ from typing import Any
 import pytest
 from conformance.device import LIFT, PERIOD_S
 
-from understudy.capture.devices.make import AUTOMATIC, DEVICES, UNCOMMANDED, DeviceOptions, make_device
+from understudy.capture.devices.make import (
+    AUTOMATIC,
+    DEVICES,
+    UNCOMMANDED,
+    USED,
+    WATCHED,
+    DeviceOptions,
+    make_device,
+    require_used,
+)
 from understudy.datasets.schema import ActionSpec
 from understudy.envs.arms.clock import VirtualClock
 from understudy.envs.arms.robot import load_robot
@@ -57,11 +67,59 @@ def test_a_period_is_a_positive_number(name: str, period_s: float) -> None:
         ({"dead_band": -0.1}, "Dead band must be"),
         ({"speed": 2.0}, "Device speed must be"),
         ({"acceleration_s": math.inf}, "Acceleration must take"),
+        ({"silent_s": 0.0}, "silence after which a device is lost must be a positive number of seconds, got 0"),
+        ({"silent_s": math.nan}, "silence after which a device is lost must be a positive number"),
     ],
 )
 def test_options_out_of_range_are_refused_where_they_are_written(options: dict[str, float], message: str) -> None:
     with pytest.raises(InputError, match=message):
         DeviceOptions(**options)  # type: ignore[arg-type]
+
+
+CHOSEN: dict[str, Any] = {
+    "dead_band": 0.2, "speed": 0.5, "acceleration_s": 0.1, "hold_to_move": True, "layout": "ps",
+    "source": Path("a.csv"), "topic": "/other", "calibration": Path("leader.yaml"), "silent_s": 1.0,
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("setting", CHOSEN)
+@pytest.mark.parametrize("name", [*DEVICES, WATCHED])
+def test_a_setting_is_used_or_refused(name: str, setting: str) -> None:
+    assert set(CHOSEN) == {field.name for field in dataclasses.fields(DeviceOptions)}
+    options = DeviceOptions(**{setting: CHOSEN[setting]})
+    if setting in USED[name]:
+        require_used(name, options)
+        return
+    flag = "--" + setting.replace("_", "-")
+    with pytest.raises(InputError, match=f"does not use {flag}; leave it out"):
+        require_used(name, options)
+    if name in DEVICES:
+        with pytest.raises(InputError, match=f"--device {name} does not use {flag}"):
+            made(name, **{setting: CHOSEN[setting]})
+
+
+@pytest.mark.parametrize(
+    ("name", "settings", "message"),
+    [
+        (
+            "leader",
+            ("hold_to_move",),
+            r"--hold-to-move; .*A leader has no button to hold.*h \(terminal, page, pedal\) holds",
+        ),
+        (
+            "leader",
+            ("speed", "dead_band"),
+            r"does not use --dead-band, --speed; .*robot file's limits.*It uses --topic, ",
+        ),
+        ("keyboard", ("hold_to_move",), "only while it is held, anyway. It uses --speed, --acceleration-s"),
+        ("hand", ("hold_to_move", "speed"), "nothing moves but by your hand. It uses no setting of this kind"),
+        ("spacemouse", ("layout",), "It uses --dead-band, --speed, --acceleration-s, --hold-to-move, --silent-s"),
+        (WATCHED, ("speed",), "An arm that somebody else drives does not use --speed"),
+    ],
+)
+def test_what_to_do_instead_is_said(name: str, settings: tuple[str, ...], message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        require_used(name, DeviceOptions(**{setting: CHOSEN[setting] for setting in settings}))
 
 
 @pytest.mark.parametrize("name", ["browser", "gamepad", "spacemouse", "joy"])

@@ -7,17 +7,13 @@ import struct
 import numpy as np
 import pytest
 from conformance.device import LIFT, NOW, PERIOD_S, VALUES, AxesConformance
-from device_hands import PuckHand
+from device_hands import AT_ONCE, PuckHand
 from hypothesis import given
 from hypothesis import strategies as st
 
+from understudy.capture.devices.puck import Puck
 from understudy.capture.devices.shaping import ShapingConfig
-from understudy.capture.devices.spacemouse import (
-    Puck,
-    SpaceMouseDevice,
-    open_puck,
-    udev_rule,
-)
+from understudy.capture.devices.spacemouse import CUT_OFF, SILENT_S, SpaceMouseDevice, open_puck, udev_rule
 from understudy.errors import InputError
 
 
@@ -118,6 +114,91 @@ def test_a_lost_puck_is_looked_for_once_a_second_and_its_refusal_is_told(hand: P
         reading = hand.device.read(NOW)
     assert 2 <= len(looked) <= 3
     assert reading.message == "The puck may not be read."
+
+
+class TestSilence:
+    """A puck that is pushed repeats itself; one that is let go of says zeros, and then nothing."""
+
+    def test_a_puck_at_rest_may_be_silent(self, hand: PuckHand) -> None:
+        hand.device.reset(VALUES)
+        hand.push("x", 1.0)
+        hand.device.read(NOW)
+        hand.let_go()
+        for _ in range(200):
+            reading = hand.device.read(NOW)
+            hand.clock.advance(PERIOD_S)
+        assert (reading.events, reading.message, hand.device.lost) == ((), "", False)
+
+    def test_a_puck_that_is_held_still_off_its_centre_goes_on_moving_the_arm(self, hand: PuckHand) -> None:
+        hand.device.reset(VALUES)
+        for _ in range(200):
+            hand.push("x", 1.0)
+            reading = hand.device.read(NOW)
+            hand.clock.advance(PERIOD_S)
+            assert reading.action[0] == pytest.approx(0.015)
+            assert reading.events == ()
+
+    def test_a_radio_that_fails_in_mid_push_is_a_lost_puck(self, hand: PuckHand) -> None:
+        """It kept the last deflection, and the arm its speed, until the take ended."""
+        hand.device.reset(VALUES)
+        hand.push("x", 1.0)
+        readings = []
+        for _ in range(20):
+            readings.append(hand.device.read(NOW))
+            hand.clock.advance(PERIOD_S)
+        moving = [bool(np.any(reading.action[:6])) for reading in readings]
+        assert moving == [True] * 6 + [False] * 14  # 0 to 0.25 s
+        assert [event for reading in readings for event in reading.events] == ["lost"]
+        assert {reading.message for reading in readings[6:]} == {CUT_OFF}
+        assert hand.device.lost is True
+
+    def test_it_is_back_when_it_is_heard_again_and_then_waits_for_start(self, hand: PuckHand) -> None:
+        hand.device.reset(VALUES)
+        hand.push("x", 1.0)
+        events = []
+        for _ in range(round(SILENT_S / PERIOD_S) + 2):
+            events += hand.device.read(NOW).events
+            hand.clock.advance(PERIOD_S)
+        assert events == ["lost"]
+        assert hand.puck is not None
+        hand.puck.reports.append(bytes([0x17, 100]))  # the receiver tells of the battery: not the puck
+        assert hand.device.read(NOW).events == ()
+        hand.push("x", 1.0)
+        reading = hand.device.read(NOW)
+        assert reading.events == ("back",)
+        assert not np.any(reading.action[:6])
+        hand.start()
+        reading = hand.device.read(NOW)
+        assert reading.events == ("start",)
+        assert reading.action[0] == pytest.approx(0.015)
+
+    def test_what_waited_while_nobody_looked_moves_nothing(self, hand: PuckHand) -> None:
+        """The kernel keeps the oldest 64 reports: after a pause the last one that is read may be long over."""
+        hand.device.reset(VALUES)
+        hand.device.read(NOW)
+        hand.push("x", 1.0)
+        hand.clock.advance(2.0)
+        reading = hand.device.read(NOW)
+        assert not np.any(reading.action[:6])
+        assert reading.events == ()
+        hand.clock.advance(PERIOD_S)
+        hand.push("x", 1.0)
+        assert hand.device.read(NOW).action[0] == pytest.approx(0.015)
+
+    def test_slow_readings_do_not_make_it_silent(self) -> None:
+        hand = PuckHand()
+        hand.device = SpaceMouseDevice(LIFT, 0.5, AT_ONCE, hand.open, hand.clock)
+        for _ in range(10):
+            hand.push("x", 1.0)
+            reading = hand.device.read(NOW)
+            hand.clock.advance(0.5)
+            assert reading.action[0] > 0.0
+            assert reading.events == ()
+
+    @pytest.mark.parametrize("silent_s", [0.0, -1.0, float("nan"), float("inf")])
+    def test_the_limit_is_a_positive_number(self, silent_s: float) -> None:
+        with pytest.raises(InputError, match="silence must be a positive number of seconds"):
+            SpaceMouseDevice(LIFT, PERIOD_S, opener=PuckHand().open, silent_s=silent_s)
 
 
 def test_without_a_puck_the_remedy_is_said() -> None:

@@ -18,7 +18,15 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import tyro
 
-from understudy.capture.devices.make import AUTOMATIC, DEVICES, UNCOMMANDED, DeviceOptions, make_device
+from understudy.capture.devices.make import (
+    AUTOMATIC,
+    DEVICES,
+    UNCOMMANDED,
+    WATCHED,
+    DeviceOptions,
+    make_device,
+    require_used,
+)
 from understudy.cli.options import require_seed
 from understudy.cli.signals import noted_signals
 from understudy.datasets.store import Dataset
@@ -126,6 +134,7 @@ class Record:
         with noted_signals() as asked:  # from the first import on
             if not self.watch:
                 self._require_arm()
+            require_used(WATCHED if self.watch or self.arm == "watched" else self.device, self.options)
             robot = load_robot(self.robot)
             task = make_task(self.task) if self.arm == "sim" else task_on(self.task, robot)
             if self.watch:
