@@ -11,20 +11,18 @@ do not teach it. (An arm that only acts late and follows softly is no test: the 
 
 from __future__ import annotations
 
-import json
-import subprocess
-import sys
 import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from understudy.benchmarks.our_command import our_command
 from understudy.datasets.statistics import percent, percent_interval
 from understudy.envs.distributions import Choice
 from understudy.envs.randomization import Randomization
 from understudy.envs.randomization_file import write_distributions
-from understudy.errors import InputError, UnderstudyError
+from understudy.errors import InputError
 
 Row = dict[str, Any]
 ROBOT = "panda"
@@ -79,12 +77,7 @@ class IdentificationBench:
     def _run(self, folder: Path, progress: Callable[[str], None]) -> dict[str, list[Row]]:
         def command(*words: object) -> dict[str, Any]:
             progress(" ".join(map(str, words[:2])))
-            ours = [sys.executable, "-m", "understudy.cli.main", *map(str, words), "--json"]
-            done = subprocess.run(ours, cwd=folder, capture_output=True, text=True, check=False)
-            if done.returncode:
-                raise UnderstudyError(f"understudy {' '.join(map(str, words))} failed: {done.stderr.strip()}")
-            facts: dict[str, Any] = json.loads(done.stdout)
-            return facts
+            return our_command(folder, *words)
 
         hidden: dict[str, Choice] = {name: Choice((value,)) for name, value in HIDDEN.items()}
         write_distributions(folder / "hidden.yaml", hidden, {"": "The arm that nobody knows."})
