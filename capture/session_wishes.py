@@ -138,7 +138,8 @@ class SessionWishes:
         """A take has come to its end: judge it, and say so."""
         self.findings = self._gate.after()
         failing = f" It fails: {self.why_failing}." if self.why_failing else ""
-        return f"Take ended ({why}) after {self._session.steps} steps.{failing}"
+        lost = f" {self._session.device_says}" if why == "device lost" else ""
+        return f"Take ended ({why}) after {self._session.steps} steps.{lost}{failing}"
 
     # each wish
 
