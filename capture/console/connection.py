@@ -10,6 +10,7 @@ import asyncio
 import json
 import math
 from collections.abc import Callable
+from concurrent.futures import Executor
 from typing import Any
 
 from starlette.websockets import WebSocket, WebSocketDisconnect, WebSocketState
@@ -17,6 +18,7 @@ from starlette.websockets import WebSocket, WebSocketDisconnect, WebSocketState
 from understudy.capture.console.access import RateLimit
 from understudy.capture.console.desk import Desk
 from understudy.capture.console.front import Front
+from understudy.capture.console.lateness import Lateness
 from understudy.capture.console.library import Library
 from understudy.capture.console.messages import (
     Control,
@@ -32,6 +34,7 @@ from understudy.capture.devices.browser import BrowserDevice
 from understudy.envs.arms.clock import Clock
 from understudy.errors import InputError, UnderstudyError
 
+HOLDS_PER_S, HOLD_BURST = 10.0, 20
 INPUTS_PER_S, INPUT_BURST = 150.0, 300
 WISHES_PER_S, WISH_BURST = 10.0, 20
 MOST_WAITING = 8
@@ -54,6 +57,7 @@ class Connection:
         desk: Desk,
         clock: Clock,
         view_hz: float,
+        hold_threads: Executor,
     ) -> None:
         """Args:
         socket: accepted already.
@@ -61,8 +65,9 @@ class Connection:
         device: what inputs move; None for a console that only shows and presses buttons.
         library: the dataset.
         desk: which page is in control.
-        clock: for rate limits.
+        clock: for rate limits, and for how late inputs arrive.
         view_hz: how often the page is told of changes, at most.
+        hold_threads: where the arm is told to hold, and nothing else is done.
         """
         self.key = ""
         self._socket = socket
@@ -73,6 +78,10 @@ class Connection:
         self._period_s = 1.0 / view_hz
         self._inputs = RateLimit(clock, INPUTS_PER_S, INPUT_BURST)
         self._wishes = RateLimit(clock, WISHES_PER_S, WISH_BURST)
+        self._holds = RateLimit(clock, HOLDS_PER_S, HOLD_BURST)
+        self._hold_threads = hold_threads
+        self._holding: set[asyncio.Task[None]] = set()
+        self._lateness = Lateness(clock)
         self._waiting: asyncio.Queue[Wished | Control | EpisodeWish | Judgement] = asyncio.Queue(MOST_WAITING)
         self._changed = asyncio.Event()
         self._sending = asyncio.Lock()
@@ -98,7 +107,7 @@ class Connection:
         finally:
             for task in tasks:
                 task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
+            await asyncio.gather(*tasks, *self._holding, return_exceptions=True)
 
     async def _listen(self) -> None:
         while True:
@@ -132,6 +141,10 @@ class Connection:
             self._move(message)
         elif isinstance(message, Hello):
             raise InputError("A page says hello once.")
+        elif isinstance(message, Wished) and message.wish == "hold":
+            holding = asyncio.create_task(self._hold(message.n))
+            self._holding.add(holding)
+            holding.add_done_callback(self._holding.discard)
         elif not self._wishes.allows() or self._waiting.full():
             await self._answer(message.n, False, "Too quick: wait until the last wish is done.")
         else:
@@ -139,8 +152,20 @@ class Connection:
 
     def _move(self, message: Input) -> None:
         """Inputs of a page that only watches are let go silently: it may not know yet that it lost control."""
+        late_s = 0.0 if message.said_s is None else self._lateness.of(message.said_s)
         if self._device is not None and self._desk.controls(self.key):
-            self._device.feed(message.axes, message.gripper, message.moving)
+            self._device.feed(message.axes, message.gripper, message.moving, late_s)
+
+    async def _hold(self, n: int) -> None:
+        """Stop the arm at once, whoever asks: past what waits, in threads that no slow job keeps busy."""
+        if not self._holds.allows():
+            await self._answer(n, False, "Too quick: the arm has been told to hold.")
+            return
+        try:
+            told = await asyncio.get_running_loop().run_in_executor(self._hold_threads, self._front.ask, "hold")
+            await self._answer(n, True, told)
+        except UnderstudyError as error:
+            await self._answer(n, False, str(error))
 
     async def _work(self) -> None:
         """Fulfil wishes, one after the other."""
@@ -157,9 +182,7 @@ class Connection:
     async def _fulfil(self, message: Message) -> str:
         if isinstance(message, Control):
             return self._hand_over(message)
-        # Whoever sees that something is wrong may stop the arm.
-        if not (isinstance(message, Wished) and message.wish == "hold"):
-            self._desk.require_control(self.key)
+        self._desk.require_control(self.key)
         if isinstance(message, Wished):
             return await asyncio.to_thread(self._front.ask, message.wish, message.text)
         if isinstance(message, Judgement):

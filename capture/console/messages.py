@@ -30,6 +30,8 @@ class Input(_Message):
     """Opening to ask for, m; None leaves it."""
     moving: bool = False
     """Whether anything is pressed."""
+    said_s: Annotated[float, Field(ge=0.0, le=1e10, allow_inf_nan=False)] | None = None
+    """When it was said, on the page's own clock, s; None of a page that does not say: then it was said just now."""
 
 
 class Wished(_Message):

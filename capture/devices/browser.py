@@ -1,7 +1,8 @@
 """The page of the console as a device: what its keys, pads, touches or gamepad ask for, fed in by the server.
 
-The server's thread feeds, the session's thread reads; both are quick and never wait for each other. A page that is
-silent for `release_s` counts as one that let go, after `lost_s` it is lost, and the arm holds. Owns no socket.
+The server's thread feeds, the session's thread reads; both are quick and never wait for each other. What a page says
+counts for `release_s` from when it was said: a page that is silent for so long, or whose inputs arrive later than that,
+counts as one that let go; after `lost_s` of this it is lost, and the arm holds. Owns no socket.
 """
 
 from __future__ import annotations
@@ -23,6 +24,10 @@ from understudy.envs.arms.clock import Clock, MonotonicClock
 from understudy.errors import InputError
 
 SILENT = "No page is in control, or it is silent: open the console and take control."
+LATE = (
+    "The page's input arrives {late_s:.1f} s late and moves nothing: the network, or the machine that shows the page, "
+    "is too slow. Reload the page if this stays."
+)
 START_AGAIN = "The page is there again; press start, or prepare the next take, before it moves the arm."
 
 
@@ -32,9 +37,10 @@ class BrowserConfig:
 
     shaping: ShapingConfig = field(default_factory=ShapingConfig)
     release_s: float = 0.3
-    """A page that said nothing for this long counts as one that let go of everything, s."""
+    """What a page says counts for this long, s: after it the page counts as one that let go of everything, and what
+    arrives later than that moves nothing."""
     lost_s: float = 1.0
-    """A page that said nothing for this long is lost, s; longer than `release_s`."""
+    """A page that said nothing for this long, or nothing that was in time, is lost, s; longer than `release_s`."""
 
     def __post_init__(self) -> None:
         if not (0.0 < self.release_s < self.lost_s and math.isfinite(self.lost_s)):
@@ -70,26 +76,32 @@ class BrowserDevice:
         self._clock: Clock = clock or MonotonicClock()
         self._shaping = Shaping(spec, period_s, self.config.shaping)
         self._lock = threading.Lock()
-        self._fed_ns = self._clock.now_ns()
+        self._said_ns = self._heard_ns = self._clock.now_ns()
+        self._late_s = 0.0
         self._axes: dict[str, float] = {}
         self._held = False
         self._gripper_m: float | None = None
         self._armed = True
         """False after the page was lost, until start is pressed or an episode is prepared."""
 
-    def feed(self, axes: Mapping[str, float], gripper: float | None, moving: bool, stamp_ns: int | None = None) -> None:
-        """What the page says now; it counts until the next feed, and no longer than `release_s`. For any thread.
+    def feed(self, axes: Mapping[str, float], gripper: float | None, moving: bool, late_s: float = 0.0) -> None:
+        """What the page says; it counts until the next feed, and no longer than `release_s`. For any thread.
 
         Args:
             axes: label -> deflection in [-1, 1]; labels that are not moved may be left out.
             gripper: opening to ask for from now on, m; None leaves it.
             moving: whether a key, pad or hold button is pressed at all.
-            stamp_ns: when it was said, on the device's clock; None is now.
+            late_s: how long ago it was said, s. What is older than `release_s` moves nothing, and neither does what was
+                said before it.
         """
         known = {label: float(axes[label]) for label in self._shaping.labels if label in axes}
         with self._lock:
+            self._heard_ns, self._late_s = self._clock.now_ns(), late_s
+            if not late_s <= self.config.release_s:
+                self._axes, self._held = {}, False
+                return
             self._axes, self._held = known, bool(moving)
-            self._fed_ns = self._clock.now_ns() if stamp_ns is None else stamp_ns
+            self._said_ns = self._heard_ns - round(late_s * 1e9)
             if gripper is not None and math.isfinite(gripper) and "gripper" in self._spec.labels:
                 index = self._spec.labels.index("gripper")
                 self._gripper_m = min(max(float(gripper), self._spec.low[index]), self._spec.high[index])
@@ -113,19 +125,26 @@ class BrowserDevice:
     def read(self, aligned: Aligned) -> DeviceReading:
         """See `Device`."""
         with self._lock:
-            silent_s = (self._clock.now_ns() - self._fed_ns) * 1e-9
+            now_ns = self._clock.now_ns()
+            silent_s = (now_ns - self._said_ns) * 1e-9
             axes, held, gripper_m = self._axes, self._held, self._gripper_m
             events = self._notice(silent_s > self.config.lost_s)
+            message = self._message((now_ns - self._heard_ns) * 1e-9)
             armed = self._armed
         if silent_s > self.config.release_s or not armed:
             axes, held = {}, False
         action = neutral(self._spec, aligned, gripper_m) + self._shaping.shape(axes, held)
-        message = SILENT if self.lost else "" if armed else START_AGAIN
         return DeviceReading(np.clip(action, self._spec.low, self._spec.high), events, message)
 
     def close(self) -> None:
         """See `Device`."""
         self.let_go()
+
+    def _message(self, unheard_s: float) -> str:
+        """What the operator should know, of a page that was heard this long ago. Called with the lock held."""
+        if self._late_s > self.config.release_s and unheard_s <= self.config.lost_s:
+            return LATE.format(late_s=self._late_s)
+        return SILENT if self.lost else "" if self._armed else START_AGAIN
 
     def _notice(self, lost: bool) -> tuple[Event, ...]:
         """Remember whether the page is gone; what there is to say about it, once. Called with the lock held."""

@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 from conformance.device import LIFT, NOW, PERIOD_S, VALUES, AxesConformance
 
-from understudy.capture.devices.browser import BrowserConfig, BrowserDevice
+from understudy.capture.devices.browser import SILENT, BrowserConfig, BrowserDevice
+from understudy.capture.devices.device import neutral
 from understudy.capture.devices.make import DeviceOptions, make_device
 from understudy.capture.devices.shaping import ShapingConfig
 from understudy.datasets.schema import ActionSpec
@@ -90,6 +91,45 @@ class TestBrowser(AxesConformance):
         assert np.array_equal(self.read(begun).action[[0, 2, 3, 4, 5, 6]], [0, 0, 0, 0, 0, np.float32(0.06)])
         begun.device.feed({}, 99.0, True)
         assert self.read(begun).action[-1] == LIFT.high[-1]
+
+    def test_what_is_said_counts_from_when_it_was_said(self, begun: PageHand) -> None:
+        begun.device.feed({"x": 1.0}, None, True, late_s=0.2)
+        assert np.any(self.moves(self.read(begun)))
+        begun.clock.advance(0.11)
+        assert not np.any(self.moves(self.read(begun)))
+
+    @pytest.mark.parametrize("late_s", [0.31, 5.0, math.nan])
+    def test_what_arrives_late_moves_nothing_and_grips_nothing(self, begun: PageHand, late_s: float) -> None:
+        begun.push("x", 1.0)
+        assert np.any(self.moves(self.read(begun)))
+        begun.device.feed({"x": 1.0}, 0.0, True, late_s=late_s)
+        reading = self.read(begun)
+        assert np.array_equal(reading.action, neutral(LIFT, NOW))
+        assert reading.events == ()
+
+    def test_a_page_whose_inputs_keep_coming_late_is_lost_and_it_is_said_how_late(self, begun: PageHand) -> None:
+        """A queue on the way: what the person did a while ago moved the arm as if it were done now."""
+        readings = []
+        for _ in range(40):
+            begun.device.feed({"x": 1.0}, None, True, late_s=0.6)
+            readings.append(self.read(begun))
+            begun.clock.advance(0.033)
+        assert not any(np.any(self.moves(reading)) for reading in readings)
+        assert [event for reading in readings for event in reading.events] == ["lost"]
+        assert all(reading.message.startswith("The page's input arrives 0.6 s late") for reading in readings)
+        assert begun.device.lost is True
+        begun.push("x", 1.0)
+        reading = self.read(begun)
+        assert reading.events == ("back",)
+        assert not np.any(self.moves(reading))
+        begun.start()
+        begun.push("x", 1.0)
+        assert np.any(self.moves(self.read(begun)))
+
+    def test_a_late_page_that_falls_silent_is_said_to_be_silent(self, begun: PageHand) -> None:
+        begun.device.feed({}, None, False, late_s=0.6)
+        begun.clock.advance(1.01)
+        assert self.read(begun).message == SILENT
 
     def test_two_threads_agree(self, begun: PageHand) -> None:
         """What is read was fed as a whole: x and y always come from one message."""

@@ -105,7 +105,9 @@ export class Input {
     const stick = this.readGamepad();
     if (!this.controls()) return;
     this.sentAt = performance.now();
-    if (!this.mayMove()) return this.link.say({ do: "input", axes: {}, gripper: null, moving: false });
+    // The server tells by it what comes late: a clock that runs on evenly, and begins anew with the page.
+    const said_s = this.sentAt / 1000;
+    if (!this.mayMove()) return this.link.say({ do: "input", axes: {}, gripper: null, moving: false, said_s });
     const axes = {};
     const add = (label, value) => {
       if (value && this.labels.includes(label)) axes[label] = clip((axes[label] ?? 0) + value);
@@ -114,7 +116,7 @@ export class Input {
     for (const pad of this.pads.values()) for (const [label, value] of Object.entries(pad)) add(label, value);
     for (const [label, value] of Object.entries(stick.axes)) add(label, value);
     const moving = this.down.size > 0 || this.pads.size > 0 || stick.hold;
-    this.link.say({ do: "input", axes, gripper: this.asked, moving });
+    this.link.say({ do: "input", axes, gripper: this.asked, moving, said_s });
     this.asked = null;
   }
 

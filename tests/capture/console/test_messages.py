@@ -35,6 +35,7 @@ def test_an_input_and_a_wish() -> None:
         ({"do": "input", "axes": {"x" * 65: 0.0}}, "axes"),
         ({"do": "input", "axes": {}, "gripper": -0.1}, "gripper"),
         ({"do": "input", "axes": {}, "speed": 9}, "speed"),
+        ({"do": "input", "axes": {}, "said_s": -1.0}, "said_s"),
         ({"do": "wish", "n": 1, "wish": "explode"}, "wish"),
         ({"do": "wish", "n": -1, "wish": "keep"}, r"wish\.n"),
         ({"do": "wish", "n": 1, "wish": "note", "text": "x" * 501}, "text"),
