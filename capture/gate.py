@@ -18,12 +18,14 @@ from typing import Any, Literal
 
 import numpy as np
 
+from understudy.capture.movers import PAGED, holder
 from understudy.capture.session import Session
 from understudy.capture.session_view import Finding, StreamLight
 from understudy.datasets.checking.check_config import CheckConfig
 from understudy.datasets.checking.checks import EpisodeVerdict, compared, judge
 from understudy.datasets.checking.measures import Measures
 from understudy.datasets.disk import RESERVE_BYTES
+from understudy.envs.tasks.free import Free
 from understudy.errors import DatasetError, InputError
 
 Lights = Callable[[], tuple[StreamLight, ...]]
@@ -90,7 +92,20 @@ class Gate:
 
     def before(self) -> tuple[Finding, ...]:
         """What speaks against recording now; for `ready`."""
-        return (*self._sources("before"), *self._start(), *self._disk())
+        return (*self._device(), *self._sources("before"), *self._start(), *self._doubts("before"), *self._disk())
+
+    def _device(self) -> list[Finding]:
+        if not getattr(self._session.device, "lost", False):
+            return []
+        name = holder(self._session.device.name)
+        says = self._session.device_says or "bring it back"
+        # a page is often opened a moment later, and a take that no page attends ends by itself
+        return [Finding("warning" if name == PAGED else "failure", "before", f"the {name} does not answer: {says}")]
+
+    def _doubts(self, where: Literal["before", "after"]) -> list[Finding]:
+        """What the stage says against taking what it records at its word."""
+        doubts: Callable[[], list[str]] = getattr(self._session.stage, f"doubts_{where}", list)
+        return [Finding("failure", where, text) for text in doubts()]
 
     def _sources(self, where: Literal["before", "during"]) -> list[Finding]:
         found = []
@@ -113,6 +128,15 @@ class Gate:
         if away[worst] <= self._config.start_rad:
             return []
         name = self._session.stage.control.robot.joint_names[worst]
+        if isinstance(self._session.stage.task, Free):
+            return [
+                Finding(
+                    "warning",
+                    "before",
+                    f"the arm starts away from home: joint {worst} ({name!r}) is {away[worst]:.2f} rad off; the task "
+                    f"{self._session.stage.task.name!r} says of no start, so that any is right that you mean",
+                )
+            ]
         return [
             Finding(
                 "failure",
@@ -178,6 +202,11 @@ class Gate:
                 self._during[f"{name} lost"] = Finding("warning", "during", f"{name} lost {more} samples")
         return tuple(self._during.values())
 
+    def broke(self, why: str) -> None:
+        """A fault has ended the take; what is the matter with its sources just then belongs to it."""
+        self.during()
+        self._during["fault"] = Finding("failure", "during", f"a fault ended the take: {why}")
+
     def _remarks(self) -> list[str]:
         """What the stage has to say of its topics since it was asked last; a simulated one has none."""
         remarks: Callable[[], list[str]] = getattr(self._session.stage, "remarks", list)
@@ -229,7 +258,7 @@ class Gate:
             for finding in verdict.findings
             if finding.check != "success"  # the operator sees that, and may have said so
         ]
-        return (*self._during.values(), *said)
+        return (*self._during.values(), *self._doubts("after"), *said)
 
     def kept(self, id: str) -> None:
         """The take in review was kept under this id; the next ones are compared with it."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from understudy.capture.movers import Mover
 from understudy.envs.arms.arm import Arm, Command, Observation, Start
 from understudy.envs.arms.clock import Clock
 from understudy.envs.arms.robot import RobotDescription
@@ -23,6 +24,8 @@ class HandGuided:
     def __init__(self, arm: Arm) -> None:
         self.inner = arm
         self.clock: Clock = arm.clock
+        self.moved_by: Mover = getattr(arm, "moved_by", "person")
+        """Who has the arm, since we have not."""
 
     def describe(self) -> RobotDescription:
         """See `Arm`."""

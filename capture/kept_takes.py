@@ -26,11 +26,15 @@ class KeptTakes:
 
         Raises:
             InputError: nothing that was kept here is there any more.
+            DatasetError, OSError: it could not be moved; it is still the last one kept.
         """
         while self.ids:
-            id = self.ids.pop()
-            if id in self._dataset.ids:
+            id = self.ids[-1]
+            there = id in self._dataset.ids
+            if there:
                 self._dataset.drop(id)
+            self.ids.pop()  # once it is done: what fails is not forgotten
+            if there:
                 self.undone.append(id)
                 return id
         raise InputError("There is nothing to undo: this session has kept no take yet, or they were dropped since.")
@@ -40,11 +44,15 @@ class KeptTakes:
 
         Raises:
             InputError: there is none in the trash any more.
+            DatasetError, OSError: it could not be moved; it is still the last one taken back.
         """
         while self.undone:
-            id = self.undone.pop()
-            if id in self._dataset.dropped:
+            id = self.undone[-1]
+            there = id in self._dataset.dropped
+            if there:
                 self._dataset.restore(id)
+            self.undone.pop()
+            if there:
                 self.ids.append(id)
                 return id
         raise InputError("There is nothing to redo: no take was taken back since the last one was kept.")

@@ -41,27 +41,34 @@ class LeftTake:
         """
         return read_episode(self.path, verify=False)
 
+    @property
+    def broken(self) -> bool:
+        """Whether it can neither be kept nor dropped any more: its file is gone."""
+        return not self.path.exists()
+
     def keep(self, info: EpisodeInfo) -> str:
-        """Commit it under what is said of it now; returns its id.
+        """Commit it under what is said of it now; returns its id. What fails may be tried again, or dropped.
 
         Raises:
             DatasetError: its file is gone or damaged.
-            OSError: the disk fails.
+            OSError: the disk fails; it is a take still.
         """
-        try:
-            id = self._dataset.commit(self.path)
-            if info != self.info:
-                self._dataset.relabel(id, success=info.success, note=info.note)
-            return id
-        finally:
-            self._lock.release()
+        if info != self.info:
+            # Before it is committed: an end in between leaves a take with its new label, and no episode with its old.
+            self._dataset.relabel_take(self.path.stem, info)
+            self.info = info
+        id = self._dataset.commit(self.path)
+        self._lock.release()
+        return id
 
     def drop(self, info: EpisodeInfo) -> None:
-        """Move it to the trash."""
-        try:
-            self._dataset.discard(self.path.stem)
-        finally:
-            self._lock.release()
+        """Move it to the trash.
+
+        Raises:
+            OSError: the disk fails; it is a take still.
+        """
+        self._dataset.discard(self.path.stem)
+        self._lock.release()
 
     def leave(self) -> None:
         """Leave it where it is."""

@@ -98,6 +98,8 @@ class EpisodeRecorder:
         self._writer = dataset.begin(info, first.values)
         self._native = native
         self._handed_ns = first.tick_ns
+        self._finished: EpisodeInfo | None = None
+        """The metadata of the finished take on disk; None before there is one."""
         self.info = info
         if native is not None:
             native.begin(first.tick_ns + round(AHEAD_S * 1e9))
@@ -177,34 +179,49 @@ class EpisodeRecorder:
             left = {key: [s for s in some if s.receive_ns <= end_ns] for key, some in self._native.drain().items()}
             self._hand_over(left)
 
-    def keep(self, info: EpisodeInfo, streams: Mapping[str, Stream] | None = None) -> str:
-        """Commit the episode with its final metadata; returns its id.
+    @property
+    def broken(self) -> bool:
+        """Whether it can neither be kept nor dropped any more: what is on disk must be recovered, or is gone."""
+        return self._writer.failed or not self.path.exists()
+
+    def keep(self, info: EpisodeInfo) -> str:
+        """Commit the episode with its final metadata; returns its id. What fails may be tried again, or dropped.
 
         Raises:
             RecordingError: it could not be written; what is on disk stays recoverable.
             DatasetError: it has no steps.
+            OSError: it is written, and could not be put into the dataset.
         """
-        try:
-            self._hand_over_rest()
-            return self._dataset.commit(self._writer.finish(info, streams))
-        finally:
-            self._writer.release()
+        self._finish(info)
+        id = self._dataset.commit(self.path)
+        self._writer.release()
+        return id
 
     def drop(self, info: EpisodeInfo) -> None:
-        """Move the take to the trash, from where it can be restored; one without steps is deleted."""
+        """Move the take to the trash, from where it can be restored; one without steps is deleted.
+
+        Raises:
+            RecordingError, OSError: it could not be; it may be tried again.
+        """
         if self.steps == 0:
             self._writer.abandon()
             return
-        try:
-            self._hand_over_rest()
-            self._writer.finish(info)
-            self._dataset.discard(self.path.stem)
-        finally:
-            self._writer.release()
+        self._finish(info)
+        self._dataset.discard(self.path.stem)
+        self._writer.release()
 
     def leave(self) -> None:
         """Stop without a decision: the steps on disk become a take when the dataset is opened next."""
         self._writer.release()
+
+    def _finish(self, info: EpisodeInfo) -> None:
+        """Make the file a finished take with this metadata, which may be another than at an attempt before."""
+        if self._finished is None:
+            self._hand_over_rest()
+            self._writer.finish(info)
+        elif info != self._finished:
+            self._dataset.relabel_take(self.path.stem, info)
+        self._finished = info
 
 
 def batch(samples: Sequence[Sample]) -> Stream:

@@ -23,7 +23,7 @@ from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
 from std_msgs.msg import Float64MultiArray, String
 from trajectory_msgs.msg import JointTrajectory
 
-from understudy.capture.streams import Expected, StreamHealth, StreamTable
+from understudy.capture.streams import Came, Expected, StreamHealth, StreamTable
 from understudy.datasets.schema import ActionSpec
 from understudy.envs.arms.arm import Observation
 from understudy.envs.arms.clock import Clock
@@ -134,6 +134,10 @@ class RosStreams:
     def latest(self) -> Observation:
         """The newest sample of every key that ever came."""
         return self.table.latest()
+
+    def came(self, key: str) -> Came | None:
+        """When the newest sample of a key came; None where none ever did."""
+        return self.table.came(key)
 
     def episode_events(self) -> list[EpisodeEvent]:
         """What was announced since the last call, oldest first."""

@@ -18,9 +18,10 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,11 +29,13 @@ from numpy.typing import NDArray
 from understudy.capture.devices.device import Device, DeviceReading, Event
 from understudy.capture.kept_takes import KeptTakes
 from understudy.capture.left_take import LeftTake
+from understudy.capture.movers import Mover
 from understudy.capture.recorder import Motion, new_info
 from understudy.capture.session_states import GRANTED, POSSIBLE, State, Wish
 from understudy.capture.take import Take
 from understudy.datasets.align import Aligned
 from understudy.datasets.episode import Episode
+from understudy.datasets.live_file import EmptyRecording
 from understudy.datasets.schema import EpisodeInfo
 from understudy.datasets.store import Dataset
 from understudy.envs.arms.arm import Start
@@ -42,7 +45,7 @@ from understudy.errors import InputError, RecordingError, UnderstudyError
 
 __all__ = ["POSSIBLE", "Session", "SessionConfig", "Stage", "State", "Tick"]
 
-
+T = TypeVar("T")
 BRAKE_S = 2.0
 """No arm brakes for longer within its limits."""
 
@@ -112,6 +115,8 @@ class Session:
         """Where the episode that was prepared last is meant to start."""
         self.device_says = ""
         """What the device would like the operator to know, as of its latest reading; empty for nothing."""
+        self.unfinished: list[str] = []
+        """Ids of takes that could not be written to their end; they wait in `recording/`, for `resume`."""
         self._history = KeptTakes(dataset)
         self._take: Take | None = None
 
@@ -119,6 +124,12 @@ class Session:
     def simulated(self) -> bool:
         """Whether the scene is one that stands still while nobody steps it."""
         return self._simulator_state() is not None
+
+    @property
+    def moved_by(self) -> Mover:
+        """Who moves the arm."""
+        mover: Mover = getattr(self.stage.control.arm, "moved_by", "session")
+        return mover
 
     @property
     def wishes(self) -> tuple[Wish, ...]:
@@ -218,8 +229,12 @@ class Session:
 
         Raises:
             DatasetError: there is no such take, it cannot be read, or another recorder has it.
+            RecordingError: it was not written to its end, and that cannot be done now; it waits.
+            OSError: the disk fails.
         """
         self._require("resume")
+        if id in self.unfinished:
+            self._finish(id)
         left = LeftTake(self.dataset, id)
         self._take = Take(left.info, left)
         self.state = "review"
@@ -229,14 +244,15 @@ class Session:
 
         Raises:
             StaleObservation, ArmFault: the arm cannot go on; it holds, and the take so far is in review.
-            RecordingError: the disk failed; what it has is recovered when the dataset is opened next. Then `idle`.
+            RecordingError: the disk failed; what it has is `unfinished`, and recovered by `resume`, or when the dataset
+                is opened next. Then `idle`.
         """
         self._require("tick")
         try:
             return self._tick()
         except RecordingError:
             self._hold_after_fault()
-            self._forget().leave()
+            self._let_go()
             raise
         except UnderstudyError as error:
             self.state = "review"
@@ -286,31 +302,34 @@ class Session:
         """Commit the take; returns its id. Then `idle`.
 
         Raises:
-            RecordingError: it could not be written; what is on disk stays recoverable.
+            RecordingError, DatasetError, OSError: it could not be committed. It is still in `review`, to be tried again
+                or dropped; one that cannot be written to its end is `unfinished`, and the session `idle`.
         """
         self._require("keep")
         self.state = "saving"
-        try:
-            id = self._in_hand().keep()
-        finally:
-            self._forget()
+        id = self._settle(Take.keep)
         self._history.add(id)
         return id
 
     def drop(self) -> None:
-        """Put the take in the trash (from `ready`: do not record it at all). Then `idle`."""
+        """Put the take in the trash (from `ready`: do not record it at all). Then `idle`.
+
+        Raises:
+            RecordingError, OSError: it could not be moved; as with `keep`.
+        """
         self._require("drop")
         try:
             if self.state == "recording":
                 self._hold()  # before anything that takes time
         finally:
-            self._forget().drop()
+            self._settle(Take.drop)
 
     def undo(self) -> str:
         """Move the take kept last to the trash; returns its id. One that is gone from the dataset is passed over.
 
         Raises:
             InputError: nothing that was kept in this session is there any more, or not in `idle` or `ready`.
+            DatasetError, OSError: it could not be moved; it is kept still.
         """
         self._require("undo")
         return self._history.undo()
@@ -320,6 +339,7 @@ class Session:
 
         Raises:
             InputError: there is none in the trash any more, or not in `idle` or `ready`.
+            DatasetError, OSError: it could not be moved; it can be brought back still.
         """
         self._require("redo")
         return self._history.redo()
@@ -330,9 +350,11 @@ class Session:
             if self.state == "recording":
                 self._hold()
         finally:
-            if self._take is not None:
-                self._forget().leave()
-            self.device.close()
+            try:
+                if self._take is not None:
+                    self._forget().leave()
+            finally:
+                self.device.close()
 
     def _tick(self) -> Tick:
         before = self._aligned()
@@ -347,7 +369,8 @@ class Session:
         # on an arm that somebody else drives, what was asked for is only known afterwards
         motion = Motion(details.get("requested", reading.action), details["sent"], details["measured"])
         take = self._in_hand()
-        take.record(before, motion, reward, self._aligned(), state, intervention=self.intervening)
+        drives = self.intervening and bool(getattr(self.device, "drives", True))
+        take.record(before, motion, reward, self._aligned(), state, intervention=drives)
         success = bool(details["success"])
         for event in reading.events:
             if event in ("success", "failure"):
@@ -397,6 +420,35 @@ class Session:
             self._hold()
         except UnderstudyError as error:
             self._in_hand().note(f"the arm could not be told to hold: {error}")
+
+    def _settle(self, act: Callable[[Take], T]) -> T:
+        """Keep or drop the take in hand; where that fails it stays in hand, as long as anything can be done with it."""
+        take = self._in_hand()
+        try:
+            result = act(take)
+        except (UnderstudyError, OSError) as error:
+            if take.broken or isinstance(error, EmptyRecording):
+                self._let_go()
+            else:
+                self.state = "review"
+            raise
+        self._forget()
+        return result
+
+    def _let_go(self) -> None:
+        """No take is in hand any more; what there is of it on disk waits there."""
+        take = self._forget()
+        if take.steps and take.path is not None and take.path.exists():
+            self.unfinished.append(take.path.stem)
+        take.leave()
+
+    def _finish(self, id: str) -> None:
+        """Write a take that could not be finished to its end, as after a crash."""
+        if id not in self.dataset.takes():
+            why = self.dataset.recover().unreadable.get(id, "")
+            if why:
+                raise RecordingError(f"Take {id} cannot be finished now, and waits in recording/: {why}")
+        self.unfinished.remove(id)
 
     def _forget(self) -> Take:
         """No take is in hand any more; returns the one that was."""

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from understudy.capture.loop_config import LoopConfig
+from understudy.capture.movers import when_gone
 from understudy.capture.session import Session
 from understudy.capture.session_prompt import prompt
 from understudy.capture.session_view import SessionView, StreamLight
@@ -49,7 +50,9 @@ def look(
         device=session.device.name,
         operator=session.config.operator,
         device_lost=device_lost,
-        holding=session.state != "recording",
+        moved_by=session.moved_by,
+        holding=session.moved_by == "session" and session.state != "recording",
+        when_gone=when_gone(session.moved_by, session.device.name),
         dataset=str(session.dataset.path),
         episodes=wishes.episodes,
         aim=config.aim,
@@ -85,7 +88,7 @@ def look(
         gripper_max_m=None if robot.gripper is None else robot.gripper.width,
         tool_position=(tool[0], tool[1], tool[2]) if len(tool) == 3 else None,
         finished=finished,
-        error=wishes.error,
+        error=wishes.error or wishes.unreadable,
     )
 
 

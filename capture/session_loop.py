@@ -22,11 +22,13 @@ from numpy.typing import NDArray
 from understudy.capture.devices.device import Event
 from understudy.capture.gate import Gate
 from understudy.capture.loop_config import LoopConfig
+from understudy.capture.movers import HELD
 from understudy.capture.session import Session
 from understudy.capture.session_look import look
 from understudy.capture.session_mailbox import Mailbox
 from understudy.capture.session_pictures import SessionPictures
 from understudy.capture.session_prompt import prompt
+from understudy.capture.session_states import State, meant
 from understudy.capture.session_view import WISHES, SessionView, StreamLight, Wish
 from understudy.capture.session_wishes import SessionWishes, fresh_seeds
 from understudy.capture.stream_lights import ObservationLights
@@ -39,6 +41,8 @@ __all__ = ["LoopConfig", "SessionLoop", "fresh_seeds"]
 LOOKED_AT_S = 1.0
 """A picture that nobody asked for within this time is not drawn."""
 NEVER_NS = -(10**18)
+ALWAYS: tuple[Event, ...] = ("hold", "quit")
+"""What counts whenever it was pressed."""
 
 
 class SessionLoop:
@@ -87,6 +91,8 @@ class SessionLoop:
         self._shown: dict[str, NDArray[np.uint8]] = {}
         self._looked_ns: dict[str, int] = {}
         self._left = deque(session.dataset.takes() if self.config.resume_takes else ())
+        self._tried: set[str] = set()
+        """Unfinished takes that need not be tried again before the disk has taken something."""
         self._quit = self._device_lost = self._waiting_for_word = False
         self._device_says = self._unseen = ""
         self._drawn_ns = self._published_ns = NEVER_NS
@@ -112,6 +118,8 @@ class SessionLoop:
         if wish not in WISHES:
             raise unknown_name("wish", wish, WISHES)
         self._attended_ns = self._clock.now_ns()
+        if wish == "hold" and self._view.state == "saving" and self._at_rest:
+            return f"{HELD[self._view.moved_by]} The take is being saved."  # nobody waits for the disk to hear that
         if threading.get_ident() == self._owner and not self._closed:
             try:
                 return self._wish(wish, text)
@@ -216,6 +224,7 @@ class SessionLoop:
 
     def turn(self) -> None:
         """One turn: answer wishes, then one control period of the take, or a look at the device."""
+        before = self.session.state
         for request in self._mail.take():
             try:
                 request.answer_by(self._wish)
@@ -226,6 +235,8 @@ class SessionLoop:
             self._tick()
         else:
             self._between()
+        if self.session.state not in (before, "recording"):
+            self._forget_typed()
         self._draw()
         if (self._clock.now_ns() - self._published_ns) * self.config.view_hz >= 1e9:
             self._publish()
@@ -258,7 +269,10 @@ class SessionLoop:
         self._waiting_for_word = False
         if wish == "start":
             self._see()
-        return self._wishes.do(wish, text)
+        told = self._wishes.do(wish, text)
+        if wish == "keep" and self.session.state == "idle":
+            self._tried.clear()  # the disk takes again what it is given
+        return told
 
     def _prepared(self) -> None:
         """An episode begins anew: what was seen before says nothing of it."""
@@ -282,12 +296,14 @@ class SessionLoop:
         self._hear(tick.reading.events)
         if tick.stopped:
             self._of_itself(lambda: self._wishes.guarded(lambda: self._wishes.ended(tick.stopped)))
-        self._press(tuple(event for event in tick.reading.events if event != "quit"))  # that has ended the take
+        events = tuple(event for event in tick.reading.events if event != "quit")  # that has ended the take
+        self._press(events, "recording")
 
     def _broken(self, fault: UnderstudyError) -> str:
         """A take that the arm or the disk ended is judged like any other; then the fault is told."""
         if self.session.state == "review":
-            self._wishes.message = self._wishes.ended("fault")
+            self._gate.broke(str(fault))
+            self._wishes.guarded(lambda: self._wishes.ended("fault"))
         raise fault
 
     def _unattended(self) -> bool:
@@ -301,7 +317,7 @@ class SessionLoop:
         if self.session.stage.aligned is not None:
             events = self.session.poll()
             self._hear(events)
-            self._press(events)
+            self._press(events, self.session.state)
         if self._wishes.countdown_ns is not None and self._device_lost:
             self._of_itself(functools.partial(self._wish, "drop"))
             self._wishes.message = "The device is lost, so the countdown is cancelled."
@@ -322,6 +338,10 @@ class SessionLoop:
             self._wishes.message = said or self._wishes.message
 
     def _wants_more(self) -> bool:
+        if self.config.resume_takes and (fresh := set(self.session.unfinished) - self._tried):
+            self._tried |= fresh
+            self._left.extend(sorted(fresh))
+            self._waiting_for_word = False
         if self._quit or self._closing or self._waiting_for_word:
             return False
         return bool(self._left) or (self.config.auto_prepare and not self._wishes.aim_reached)
@@ -342,25 +362,38 @@ class SessionLoop:
             told = "lost" in events or (self._device_lost and "back" not in events)
         self._device_lost, self._device_says = bool(told), self.session.device_says
 
-    def _press(self, events: tuple[Event, ...]) -> None:
-        """What was pressed on the device; what cannot be now is said, and nothing more."""
+    def _forget_typed(self) -> None:
+        """What was pressed before there was this state to answer to is no answer to it."""
+        if self.session.stage.aligned is None:
+            return
+        events = self.session.poll()
+        self._hear(events)
+        self._press(tuple(event for event in events if event in ALWAYS), self.session.state)
+
+    def _press(self, events: tuple[Event, ...], state: State) -> None:
+        """What was pressed on the device in `state`; what cannot be now is said, and nothing more."""
         for event in events:
-            if event in ("lost", "back"):
+            if event in ("lost", "back") or (self.session.state != state and event not in ALWAYS):
                 continue
+            possible = self._wishes.possible()
             if event == "quit":
                 self._quit, self._wishes.message = True, "The operator has quit."
-            elif event in self._wishes.possible():
-                self._of_itself(functools.partial(self._wish, cast("Wish", event)))
+            elif (wish := meant(cast("Wish", event), possible)) in possible:
+                self._of_itself(functools.partial(self._wish, wish))
             elif event not in ("stop", "success", "failure"):  # these the tick has taken in, when they counted
                 allowed = ", ".join(self._wishes.possible()) or "nothing"
                 self._wishes.message = f"Cannot {event} now; possible: {allowed}."
             self._publish()
 
+    @property
+    def _at_rest(self) -> bool:
+        return bool(getattr(self.session.stage.control.arm, "at_rest", True))
+
     def _brake(self) -> None:
         """An arm whose braking a fault broke off is braked further, a period at a time."""
-        arm: Any = self.session.stage.control.arm
-        if getattr(arm, "at_rest", True):
+        if self._at_rest:
             return
+        arm = self.session.stage.control.arm
         try:
             arm.hold()
             arm.clock.sleep_until(arm.clock.now_ns() + round(self.session.stage.control.robot.period_s * 1e9))
@@ -386,6 +419,7 @@ class SessionLoop:
             self._lights.note(self.session.stage.aligned)
 
     def _draw(self) -> None:
+        self._shown.update(self._pictures.drawn_since())
         now_ns = self._clock.now_ns()
         if (now_ns - self._drawn_ns) * self.config.picture_hz < 1e9:
             return

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
 from typing import Literal
 
 State = Literal["idle", "ready", "recording", "review", "saving"]
@@ -25,6 +25,12 @@ POSSIBLE: Mapping[State, tuple[str, ...]] = {
     "saving": (),
 }
 """State -> the methods of a session that may be called in it."""
+
+
+def meant(wish: Wish, possible: Container[Wish]) -> Wish:
+    """What a key or button of a front stands for now: start prepares first, where nothing is prepared."""
+    return "prepare" if wish == "start" and "start" not in possible and "prepare" in possible else wish
+
 
 GRANTED: Mapping[State, tuple[Wish, ...]] = {
     "idle": ("prepare", "undo", "redo", "hold"),

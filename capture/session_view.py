@@ -9,6 +9,7 @@ import dataclasses
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from understudy.capture.movers import Mover
 from understudy.capture.session_states import WISHES, State, Wish
 
 __all__ = ["WISHES", "Finding", "SessionView", "State", "StreamLight", "Wish"]
@@ -57,8 +58,12 @@ class SessionView:
     device: str
     operator: str
     device_lost: bool = False
+    moved_by: Mover = "session"
+    """Who moves the arm; where it is not the session, nothing here can hold it."""
     holding: bool = True
     """The arm is told to stay where it is, and nothing that the device says moves it."""
+    when_gone: str = ""
+    """What is true of the arm once a front hears nothing of the session any more, for people."""
     dataset: str = ""
     """The folder of the dataset."""
     episodes: int = 0

@@ -6,6 +6,7 @@ is asked for twice, or with the word "anyway". Used by the session's thread alon
 
 from __future__ import annotations
 
+import errno
 import os
 from collections.abc import Callable, Iterator
 
@@ -13,15 +14,23 @@ import numpy as np
 
 from understudy.capture.gate import Gate, failures
 from understudy.capture.loop_config import LoopConfig
+from understudy.capture.movers import HELD
 from understudy.capture.session import Session
 from understudy.capture.session_view import Finding, Wish
 from understudy.datasets.index import INDEX
 from understudy.datasets.store import Dataset
 from understudy.envs.arms.clock import Clock
-from understudy.errors import InputError, UnderstudyError
+from understudy.errors import DatasetError, InputError, RecordingError, UnderstudyError
 
 ANYWAY = "anyway"
 """The word with which `keep` and `start` go through at once, whatever the gate found."""
+
+REMEDIES = {
+    **dict.fromkeys((errno.ENOSPC, errno.EDQUOT, errno.EFBIG), "Free some space"),
+    **dict.fromkeys((errno.EACCES, errno.EPERM, errno.EROFS), "Correct the permissions"),
+    **dict.fromkeys((errno.EAGAIN, errno.EBUSY, errno.ETXTBSY), "Close the program that holds the file"),
+}
+"""Why the disk failed -> what to do; for anything else, the disk is to be looked at."""
 
 REFUSALS = ("Not started", "Not kept yet")
 """How an answer begins that asks for the operator's second word."""
@@ -40,7 +49,8 @@ class SessionWishes:
         seeds: of the episodes to come; None: the next that nobody has claimed.
         clock: measures the countdown.
         """
-        self.message = self.error = ""
+        self.message = self.error = self.unreadable = ""
+        """The last says why the dataset's index cannot be read now."""
         self.failure: UnderstudyError | None = None
         """What went wrong last; None once something has gone right since."""
         self.findings: tuple[Finding, ...] = ()
@@ -85,28 +95,55 @@ class SessionWishes:
             "failure": self._failure, "unmark": self._unmark, "note": self._note, "intervene": self._intervene,
             "release": self._release, "hold": self._hold,
         }  # fmt: skip
-        return self.guarded(lambda: acts[wish](text))
+        return self.guarded(lambda: acts[wish](text), wish)
 
-    def guarded(self, act: Callable[[], str]) -> str:
+    def guarded(self, act: Callable[[], str], what: str = "go on") -> str:
         """Do something that says what happened, and remember that, or what went wrong.
 
+        Args:
+            act: does it.
+            what: it is, as in "Could not keep".
+
         Raises:
-            UnderstudyError: it went wrong.
+            UnderstudyError: it went wrong; a failure of the disk is a RecordingError with what to do.
         """
         try:
             self.message = act()
-        except UnderstudyError as error:
-            self.error, self.failure = str(error), error
-            raise
+        except (UnderstudyError, OSError) as error:
+            failed = self._failed(what, error)
+            self.error, self.failure = str(failed), failed
+            raise failed from error.__cause__ if failed is error else error
         self.error, self.failure = "", None
         return self.message
 
+    def _failed(self, what: str, error: UnderstudyError | OSError) -> UnderstudyError:
+        """What went wrong, in words that also say where the take is."""
+        take = ""
+        if what in ("keep", "drop") and not isinstance(error, InputError):
+            take = " The take is not lost: it is still in review." if self._session.state == "review" else ""
+            take = take or (" What was written of the take waits to be reviewed." if self._session.unfinished else "")
+        if isinstance(error, OSError):
+            where = f" ({error.filename})" if error.filename else ""
+            remedy = REMEDIES.get(error.errno or 0, "Look at the disk")
+            reason = error.strerror or " ".join(str(error).split())
+            return RecordingError(f"Could not {what}: {reason}{where}. {remedy}, then ask for {what} again.{take}")
+        return RecordingError(f"{error}{take}") if take else error
+
     @property
     def episodes(self) -> int:
-        """How many episodes the dataset holds; anybody may change that, and counting them is slow."""
-        stamp = os.stat(self._session.dataset.path / INDEX).st_mtime_ns
-        if stamp != self._counted[0]:
-            self._counted = (stamp, len(self._session.dataset))
+        """How many episodes the dataset holds; anybody may change that.
+
+        Counting them is slow, and may fail: while a take is recorded nobody counts, and what cannot be read now is
+        `unreadable`, and the number stays as it was.
+        """
+        if self._session.state != "recording":
+            try:
+                stamp = os.stat(self._session.dataset.path / INDEX).st_mtime_ns
+                if stamp != self._counted[0]:
+                    self._counted = (stamp, len(self._session.dataset))
+                self.unreadable = ""
+            except (OSError, DatasetError) as error:
+                self.unreadable = f"The dataset's index cannot be read: {error}"
         return self._counted[1]
 
     @property
@@ -126,7 +163,7 @@ class SessionWishes:
             UnderstudyError: recording could not begin.
         """
         if self.countdown_ns is not None and self._clock.now_ns() >= self.countdown_ns:
-            self.guarded(self._begin)
+            self.guarded(self._begin, "start")
 
     def resume(self, id: str) -> str:
         """Take up a take that was left in `recording/`, and judge it; says what it is."""
@@ -176,10 +213,12 @@ class SessionWishes:
         return self.ended("stopped by the operator")
 
     def _hold(self, text: str) -> str:
-        recording = self._session.state == "recording"
+        recording, moved_by = self._session.state == "recording", self._session.moved_by
         self.countdown_ns = None
         self._session.hold()
-        return self.ended("the arm holds") if recording else "The arm holds."
+        if not recording:
+            return HELD[moved_by]
+        return self.ended("the arm holds") if moved_by == "session" else f"{self.ended('hold')} {HELD[moved_by]}"
 
     def _keep(self, text: str) -> str:
         failing = self.why_failing
@@ -253,11 +292,25 @@ class SessionWishes:
         return f"{what}: {failing}. Ask for {wish} once more to do it anyway."
 
 
+class _FreshSeeds:
+    """See `fresh_seeds`. No generator: one that a failing disk has broken off yields nothing ever after."""
+
+    def __init__(self, dataset: Dataset, first: int) -> None:
+        self._dataset, self._first = dataset, first
+        self._next: int | None = None
+
+    def __iter__(self) -> Iterator[int]:
+        return self
+
+    def __next__(self) -> int:
+        if self._next is None:
+            used = {self._dataset.summary(id).info.seed for id in self._dataset.select(unreadable={})}
+            self._next = max([self._first, *(one + 1 for one in used if one is not None and one >= self._first)])
+        seed = self._dataset.claim_seed(self._next)
+        self._next = seed + 1
+        return seed
+
+
 def fresh_seeds(dataset: Dataset, first: int) -> Iterator[int]:
     """Seeds that no episode of the dataset used and no other recorder has claimed, from `first` on."""
-    used = {dataset.summary(id).info.seed for id in dataset.select(unreadable={})}
-    seed = max([first, *(known + 1 for known in used if known is not None and known >= first)])
-    while True:
-        seed = dataset.claim_seed(seed)
-        yield seed
-        seed += 1
+    return _FreshSeeds(dataset, first)

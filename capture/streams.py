@@ -38,6 +38,21 @@ class KeyedSample(Sample, Protocol):
 
 
 @dataclass(frozen=True)
+class Came:
+    """When a sample came."""
+
+    stamp_ns: int
+    """As its publisher says."""
+    receive_ns: int
+    """By our clock."""
+
+    @property
+    def lag_s(self) -> float:
+        """How old it said it was when it came, s: the way that it took, and how far the publisher's clock lags."""
+        return (self.receive_ns - self.stamp_ns) * 1e-9
+
+
+@dataclass(frozen=True)
 class StreamHealth:
     """How a stream is doing."""
 
@@ -167,6 +182,13 @@ class StreamTable:
             {sample.key: sample.value.copy() if sample.value.flags.writeable else sample.value for sample in samples},
             {sample.key: sample.stamp_ns for sample in samples},
         )
+
+    def came(self, key: str) -> Came | None:
+        """When the newest sample of a key came; None where none ever did."""
+        with self._lock:
+            stream = self._streams.get(key)
+            latest = None if stream is None else stream.latest
+        return None if latest is None else Came(latest.stamp_ns, latest.receive_ns)
 
     def frame_bytes_per_s(self) -> float:
         """What the camera frames that are kept take, as they come now (B/s)."""

@@ -42,6 +42,11 @@ class Take:
         """Its file; None before it is recorded."""
         return None if self._recorder is None else self._recorder.path
 
+    @property
+    def broken(self) -> bool:
+        """Whether it can neither be kept nor dropped any more; what there is of it can be recovered."""
+        return self._recorder is not None and self._recorder.broken
+
     def episode(self) -> Episode | None:
         """All of it as it would be kept now, with prints for camera frames; None while it has no steps.
 
@@ -96,17 +101,22 @@ class Take:
         self.info = dataclasses.replace(self.info, note="; ".join(part for part in (self.info.note, text) if part))
 
     def keep(self) -> str:
-        """Commit it; returns its id.
+        """Commit it; returns its id. What fails may be tried again, or dropped, unless it is `broken` then.
 
         Raises:
             RecordingError: it could not be written; what is on disk stays recoverable.
             DatasetError: it has no steps.
+            OSError: the disk fails.
         """
         assert self._recorder is not None  # only what was recorded is kept
         return self._recorder.keep(self.info)
 
     def drop(self) -> None:
-        """Move it to the trash; what has no steps is not kept at all."""
+        """Move it to the trash; what has no steps is not kept at all.
+
+        Raises:
+            RecordingError, OSError: it could not be moved; it may be tried again, unless it is `broken` then.
+        """
         if self._recorder is not None:
             self._recorder.drop(self.info)
 

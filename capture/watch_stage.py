@@ -17,7 +17,8 @@ from numpy.typing import NDArray
 from understudy.capture.devices.device import DeviceReading, neutral
 from understudy.capture.hand_guided import HandGuided
 from understudy.capture.hardware import ArmStage, HardwareConfig, Watched
-from understudy.capture.streams import Expected
+from understudy.capture.movers import Mover
+from understudy.capture.streams import Came, Expected
 from understudy.capture.topics import sensed
 from understudy.capture.watch import COMMAND, GRIPPER_COMMAND, NOT_SENSED, REQUESTED
 from understudy.datasets.align import Aligned
@@ -43,12 +44,18 @@ class LiveStreams(Protocol):
     def latest(self) -> Observation:
         """The newest sample of every key that ever came, what is commanded included."""
 
+    def came(self, key: str) -> Came | None:
+        """When the newest sample of a key came, and when it says that it was measured or sent; None: none ever did."""
+
     def close(self) -> None:
         """Stop listening."""
 
 
 class WatchedArm:
     """An arm that is only looked at; wrapped in `HandGuided`, which keeps commands from it."""
+
+    moved_by: Mover = "driver"
+    """Another node moves it."""
 
     def __init__(self, robot: RobotDescription, streams: LiveStreams) -> None:
         self.clock = streams.clock
@@ -139,6 +146,8 @@ class WatchStage(ArmStage):
         )
         self._live = streams
         self._commanded: Command | None = None
+        self._steps = self._mistimed = 0
+        """Steps of the episode, and those of which what was sent is not known because of its stamps."""
 
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
         """An episode begins where the arm stands.
@@ -149,6 +158,7 @@ class WatchStage(ArmStage):
         self._verdict.reset()
         self.aligned = self.control.begin()
         self._commanded = None
+        self._steps = self._mistimed = 0
         state = self.control.state()
         return dict(self.aligned.values), {"start": Start(state.joint_position, state.gripper_position)}
 
@@ -162,6 +172,8 @@ class WatchStage(ArmStage):
         measured = encode(before, after)
         seen = self._live.latest()
         command = self._command(seen, told, began_ns)
+        self._steps += 1
+        self._mistimed += command is None and self._lag_s(self.aligned.tick_ns) is not None
         sent = measured if command is None else encode(told, command)
         self._commanded = command
         asked = self._asked(seen, began_ns)
@@ -181,6 +193,33 @@ class WatchStage(ArmStage):
             return None
         gripper = float(seen[GRIPPER_COMMAND][0]) if GRIPPER_COMMAND in seen else before.gripper_position
         return Command(np.asarray(seen[COMMAND], np.float64), gripper)
+
+    def doubts_before(self) -> list[str]:
+        """What speaks against taking what would be recorded now at its word, as sentences' beginnings."""
+        lag_s = self._lag_s(self.control.arm.clock.now_ns())
+        return [] if lag_s is None else [self._mistimed_text(lag_s, "what the arm does would stand for what was sent")]
+
+    def doubts_after(self) -> list[str]:
+        """What speaks against taking the episode at its word."""
+        if not self._mistimed:
+            return []
+        came = self._live.came(COMMAND)
+        lag_s = 0.0 if came is None else came.lag_s
+        told = f"in {self._mistimed} of {self._steps} steps what the arm did stands for what was sent"
+        return [self._mistimed_text(lag_s, told)]
+
+    def _mistimed_text(self, lag_s: float, what: str) -> str:
+        return (
+            f"commands on {self.control.robot.ros.command_topic} come stamped {lag_s:.2f} s ago, and count for two "
+            f"control periods ({self._grace_ns * 1e-9:g} s): {what}. Set the clock of the machine that sends them (NTP)"
+        )
+
+    def _lag_s(self, now_ns: int) -> float | None:
+        """How old commands say they are when they come, s, where that makes them useless; None: they are well."""
+        came = self._live.came(COMMAND)
+        if came is None or now_ns - came.receive_ns > self._grace_ns or came.lag_s * 1e9 <= self._grace_ns:
+            return None
+        return came.lag_s
 
     def _asked(self, seen: Observation, since_ns: int) -> Vector | None:
         """What a policy has asked for in this period; None where nobody has."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import fcntl
 import os
@@ -96,7 +97,8 @@ class LiveLock:
     def release(self) -> None:
         """Let go of the lock and remove its file; safe to call twice."""
         if self._file is not None:
-            self.path.unlink(missing_ok=True)
+            with contextlib.suppress(OSError):  # a file that lies about locks nothing once it is closed
+                self.path.unlink(missing_ok=True)
             self._file.close()
             self._file = None
 

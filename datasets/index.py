@@ -74,7 +74,7 @@ class Index:
         Raises:
             DatasetError: the index is damaged, or links to anything but episodes of this folder.
         """
-        key = self._state()
+        key = self.state()
         if self._known is None or self._known[0] != key:
             self._verified()
             try:
@@ -107,7 +107,7 @@ class Index:
                 block = int(file.userblock_size)
             write_seal(fresh, {name: facts[name] for name in ("kind", "schema_version", "robot", "task")}, block)
         # What was sealed just now need not be read and checked again by the next change.
-        self._sound = (self._state(), read_seal(self.path, self._remedy).facts)
+        self._sound = (self.state(), read_seal(self.path, self._remedy).facts)
 
     @contextlib.contextmanager
     def _replacing(self) -> Iterator[Path]:
@@ -125,13 +125,13 @@ class Index:
 
     def _verified(self) -> Mapping[str, Any]:
         """The facts of an index whose every byte is as it was written."""
-        state = self._state()
+        state = self.state()
         if self._sound is None or self._sound[0] != state:
             _require_index(read_seal(self.path, self._remedy).facts, self.path)
             self._sound = (state, verify_seal(self.path, self._remedy).facts)
         return self._sound[1]
 
-    def _state(self) -> _State:
+    def state(self) -> _State:
         """What changes when the file is replaced or written to."""
         if not self.path.is_file():
             return (0, 0, 0)

@@ -27,7 +27,7 @@ import fcntl
 import hashlib
 import os
 import secrets
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Literal
 
@@ -359,9 +359,9 @@ class Dataset:
             for _, summary in found:
                 if self._place("episodes", summary.id).exists():
                     raise DatasetError(f"Episode {summary.id!r} is in {self.path} already.")
-            with self._index.change() as draft:
+            with self._moving() as move, self._index.change() as draft:
                 for recording, summary in found:
-                    _move(recording, self._place("episodes", summary.id))
+                    move(recording, self._place("episodes", summary.id))
                     draft.link(summary)
         return tuple(summary.id for _, summary in found)
 
@@ -386,10 +386,10 @@ class Dataset:
                 if id not in known and not self._place("episodes", id).exists():
                     raise DatasetError(str(unknown_name("episode", id, known)))
             left = [self._place("episodes", id) for id in known if id not in gone]
-            with self._index.change() as draft:
+            with self._moving() as move, self._index.change() as draft:
                 for id in gone:
                     if (source := self._place("episodes", id)).exists():
-                        _move(source, _free(self._place("trash", id)))
+                        move(source, _free(self._place("trash", id)))
                 draft.unlink(set(gone))
                 # Counted anew: a damaged file cannot say how long it was.
                 draft.set_total(_steps(left))
@@ -408,8 +408,8 @@ class Dataset:
         with self._locked():
             if self._place("episodes", id).exists():
                 raise DatasetError(f"Episode {id!r} is in {self.path} already.")
-            with self._index.change() as draft:
-                _move(source, self._place("episodes", id))
+            with self._moving() as move, self._index.change() as draft:
+                move(source, self._place("episodes", id))
                 draft.link(summary)
 
     @property
@@ -443,7 +443,6 @@ class Dataset:
             DatasetError: there is no such episode, or its file is damaged (a damaged file is never sealed again).
         """
         source = self.file(id)
-        fresh = source.with_name(f".{id}.new")
         with self._locked():
             info = read_summary(source, verify=True).info
             info = dataclasses.replace(
@@ -452,19 +451,18 @@ class Dataset:
                 note=info.note if note is None else note,
                 operator=info.operator if operator is None else operator,
             )
-            fresh.unlink(missing_ok=True)
-            require_space(source.parent, source.stat().st_size)
-            try:
-                with create_episode_file(fresh, info) as new:
-                    with open_hdf5(source, "episode file") as old:
-                        old.copy(GROUP, new)
-                    write_info(new[GROUP], info)
-                seal_episode(fresh)
-                sync(fresh)
-                os.replace(fresh, source)
-            finally:
-                fresh.unlink(missing_ok=True)
-            sync(source.parent)
+            _put_info(source, info)
+
+    def relabel_take(self, id: str, info: EpisodeInfo) -> None:
+        """Give a finished take under `recording/` its final metadata, as `relabel` does; for who holds its lock.
+
+        Raises:
+            DatasetError: there is no such finished take, or its file is damaged.
+            OSError: the disk is full or fails; the take is as it was.
+        """
+        source = self.take_file(id)
+        read_summary(source, verify=True)
+        _put_info(source, info)
 
     def split(self, shares: Mapping[str, float], rng: np.random.Generator) -> dict[str, int]:
         """Draw splits anew, whole episodes at random: name -> share (together at most 1); returns their sizes.
@@ -603,6 +601,25 @@ class Dataset:
         return self.path / folder / f"{id}.hdf5"
 
     @contextlib.contextmanager
+    def _moving(self) -> Iterator[Callable[[Path, Path], None]]:
+        """Moves a file to its place; when the index cannot be changed with it, everything moved is put back."""
+        moved: list[tuple[Path, Path]] = []
+        before = self._index.state()
+
+        def move(source: Path, target: Path) -> None:
+            moved.append((source, target))
+            _move(source, target)
+
+        try:
+            yield move
+        except BaseException:
+            if self._index.state() == before:
+                for source, target in reversed(moved):
+                    if not source.exists():
+                        os.replace(target, source)
+            raise
+
+    @contextlib.contextmanager
     def _locked(self) -> Iterator[None]:
         """Hold the dataset's lock; other recorders wait."""
         with open_lock(self.path / ".lock") as file:
@@ -665,6 +682,24 @@ def _claimed(path: Path) -> int:
         return int(path.read_text())
     except (FileNotFoundError, IsADirectoryError, ValueError):
         return -1
+
+
+def _put_info(source: Path, info: EpisodeInfo) -> None:
+    """Replace a finished file, in one rename, by a copy with this metadata; the arrays are not touched."""
+    fresh = source.with_name(f".{source.stem}.new")
+    fresh.unlink(missing_ok=True)
+    require_space(source.parent, source.stat().st_size)
+    try:
+        with create_episode_file(fresh, info) as new:
+            with open_hdf5(source, "episode file") as old:
+                old.copy(GROUP, new)
+            write_info(new[GROUP], info)
+        seal_episode(fresh)
+        sync(fresh)
+        os.replace(fresh, source)
+    finally:
+        fresh.unlink(missing_ok=True)
+    sync(source.parent)
 
 
 def _move(source: Path, target: Path) -> None:

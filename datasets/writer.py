@@ -97,6 +97,11 @@ class EpisodeWriter:
         self._thread = threading.Thread(target=self._work, name=f"writer-{path.stem}")
         self._thread.start()
 
+    @property
+    def failed(self) -> bool:
+        """Whether something could not be written, so that the episode cannot be finished here any more."""
+        return self._error is not None
+
     def add(self, step: Step) -> None:
         """Hand a step over and return at once; its camera frames must not be written to afterwards.
 

@@ -42,7 +42,8 @@ class Device(Protocol):
     """A way for somebody to move the arm.
 
     A device may also have `start_pressed()`, called when recording has begun whoever asked for it (one that was lost
-    and is back moves the arm again, a recorded input begins), and `help`, lines that say what its controls do.
+    and is back moves the arm again, a recorded input begins), `help`, lines that say what its controls do, and
+    `drives`, whether it moves the arm as of the last reading, where it may wait to do so.
     """
 
     name: str

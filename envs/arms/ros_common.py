@@ -10,6 +10,7 @@ import atexit
 import os
 import threading
 import time
+import traceback
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -92,6 +93,8 @@ class Graph:
         self.executor = SingleThreadedExecutor(context=self._context)
         self.executor.add_node(self.node)
         self._stopped = threading.Event()
+        self.failure = ""
+        """Why no callback is run any more, as a clause; empty while all is well."""
         self._thread = threading.Thread(target=self._spin, name=name, daemon=True) if spin else None
         atexit.register(self.close)  # an interpreter that ends under a spinning thread aborts
 
@@ -105,6 +108,10 @@ class Graph:
             try:
                 self.executor.spin_once(timeout_sec=0.1)
             except (ExternalShutdownException, ShutdownException):
+                return
+            except Exception as error:  # a callback's: told, because silence would look like that of a driver
+                self.failure = f"hearing the graph has broken off ({error!r}); start anew"
+                self.node.get_logger().fatal("".join(traceback.format_exception(error)))
                 return
 
     def close(self) -> None:
@@ -126,6 +133,8 @@ class Graph:
             topic: as in the robot's file.
             message_type: e.g. `sensor_msgs/msg/JointState`.
         """
+        if self.failure:
+            return self.failure
         publishers = self.node.get_publishers_info_by_topic(topic)
         if not publishers:
             domain = os.environ.get("ROS_DOMAIN_ID", "0")

@@ -180,6 +180,8 @@ class Sensors:
     def why_missing(self, key: str) -> str:
         """Why no fresh sample of `key` may be there, as a clause."""
         source, message_type = self._source(key)
+        if failure := self.subscriptions.failure or self._graph.failure:
+            return failure
         refused = self.refuser.last_reason(source.topic)
         return self._graph.why_silent(source.topic, message_type) + (f" (last refused: {refused})" if refused else "")
 

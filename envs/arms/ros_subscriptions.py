@@ -14,6 +14,7 @@ import atexit
 import sys
 import threading
 import time
+import traceback
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -90,6 +91,8 @@ class Subscriptions:
         self._remarks: list[str] = []
         self._group = _ReadElsewhere() if match else None
         self._closed = threading.Event()
+        self.failure = ""
+        """Why nothing is read any more, as a clause; empty while all is well."""
         self._thread = threading.Thread(target=self._read, name="ros-reader", daemon=True) if match else None
 
     def start(self) -> None:
@@ -127,7 +130,7 @@ class Subscriptions:
     def remarks(self) -> list[str]:
         """Sentences on what has happened since the last call: publishers gone or come back, messages lost."""
         said, self._remarks = self._remarks, []
-        for entry in self._topics.values():
+        for entry in list(self._topics.values()):
             if entry.lost > entry.told_lost:
                 said.append(
                     f"{entry.lost - entry.told_lost} messages of {entry.topic} were published and did not arrive "
@@ -146,7 +149,18 @@ class Subscriptions:
             self._graph.node.destroy_subscription(before)
 
     def _read(self) -> None:
-        """The thread: take what waits, and now and then look at what is offered."""
+        """The thread. What breaks it off is told: streams that end in silence would look like a driver that does."""
+        try:
+            self._read_on()
+        except Exception as error:
+            if self._closed.is_set():  # the graph was left under it
+                return
+            self.failure = f"reading the topics has broken off ({error!r}); start the session anew"
+            self._remarks.append(f"Nothing is read any more: {self.failure}.")
+            self._graph.node.get_logger().fatal("".join(traceback.format_exception(error)))
+
+    def _read_on(self) -> None:
+        """Take what waits, and now and then look at what is offered."""
         look_s = 0.0
         while not self._closed.is_set():
             time.sleep(READ_PERIOD_S)  # cheaper than waiting for the event, five hundred times a second

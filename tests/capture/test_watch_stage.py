@@ -9,6 +9,8 @@ import pytest
 
 from understudy.capture.gate import Gate
 from understudy.capture.session import Session, SessionConfig
+from understudy.capture.session_loop import SessionLoop
+from understudy.capture.streams import Came
 from understudy.capture.watch import COMMAND, GRIPPER_COMMAND, REQUESTED
 from understudy.capture.watch_stage import WatchedArm, WatchedDevice, WatchStage
 from understudy.datasets.store import Dataset
@@ -28,9 +30,11 @@ SPEED = np.array([0.2, 0, 0, 0, 0, 0, 0])
 class Driven:
     """Topics of an arm that another node moves steadily along its first joint, a period behind what it is told."""
 
-    def __init__(self, *, commands: bool = True, requests: bool = False, dies_at_s: float = 1e6) -> None:
+    def __init__(
+        self, *, commands: bool = True, requests: bool = False, dies_at_s: float = 1e6, lag_s: float = 0.0
+    ) -> None:
         self.clock = VirtualClock(10**9)
-        self.commands, self.requests, self.dies_at_s = commands, requests, dies_at_s
+        self.commands, self.requests, self.dies_at_s, self.lag_s = commands, requests, dies_at_s, lag_s
         self.closed = False
 
     def latest(self) -> Observation:
@@ -45,7 +49,14 @@ class Driven:
             values |= {COMMAND: PANDA.home + SPEED * at_s, GRIPPER_COMMAND: np.array([0.03])}
         if self.requests:
             values[REQUESTED] = np.full(7, 0.01)
-        return Observation(values, dict.fromkeys(values, now_ns))
+        stamps_ns = dict.fromkeys(values, now_ns)
+        if self.commands:
+            stamps_ns[COMMAND] -= round(self.lag_s * 1e9)
+        return Observation(values, stamps_ns)
+
+    def came(self, key: str) -> Came | None:
+        now_ns = self.clock.now_ns()
+        return Came(now_ns - round(self.lag_s * 1e9), now_ns) if self.commands else None
 
     def close(self) -> None:
         self.closed = True
@@ -117,3 +128,60 @@ def test_nothing_is_ever_sent():
     stage.step_units(np.full(7, 0.05))
     stage.close()
     assert driven.closed
+
+
+def watched_session(driven: Driven, path: Path) -> Session:
+    stage = WatchStage(BARE, TASK, driven)
+    dataset = Dataset.create(path / "demos", robot="panda", task="pour")
+    return Session(stage, WatchedDevice(stage.control.actions.spec), dataset, SessionConfig())
+
+
+def test_commands_of_a_machine_whose_clock_lags_are_a_finding_before_and_after_the_take(tmp_path: Path):
+    """What was sent silently became what the arm did."""
+    driven = Driven(lag_s=0.25)
+    session = watched_session(driven, tmp_path)
+    gate = Gate(session, session.stage.lights)
+    session.prepare()
+    (before,) = [finding for finding in gate.before() if "stamped" in finding.text]
+    assert before.severity == "failure"
+    assert "come stamped 0.25 s ago, and count for two control periods (0.1 s)" in before.text
+    assert "what the arm does would stand for what was sent" in before.text
+    session.start()
+    gate.begin()
+    for _ in range(20):
+        session.tick()
+    session.stop()
+    (after,) = [finding for finding in gate.after() if "stamped" in finding.text]
+    assert (after.severity, after.where) == ("failure", "after")
+    assert "in 20 of 20 steps what the arm did stands for what was sent" in after.text
+    assert "Set the clock of the machine that sends them" in after.text
+
+
+@pytest.mark.parametrize("driven", [Driven(), Driven(commands=False), Driven(lag_s=0.05)])
+def test_commands_in_time_and_commands_elsewhere_are_no_finding(driven: Driven, tmp_path: Path):
+    session = watched_session(driven, tmp_path)
+    gate = Gate(session, session.stage.lights)
+    session.prepare()
+    session.start()
+    gate.begin()
+    for _ in range(20):
+        session.tick()
+    session.stop()
+    assert not [finding for finding in (*gate.before(), *gate.after()) if "stamped" in finding.text]
+
+
+def test_nobody_says_that_an_arm_holds_which_somebody_else_drives(tmp_path: Path):
+    loop = SessionLoop(watched_session(Driven(), tmp_path))
+    loop.turn()
+    ours = "We only record: whoever drives the arm still does."
+    assert loop.ask("hold") == ours
+    view = loop.view()
+    assert (view.moved_by, view.holding, view.when_gone) == ("driver", False, ours)
+    loop.ask("start")
+    for _ in range(12):
+        loop.turn()
+    told = loop.ask("hold")
+    assert told.startswith("Take ended (hold) after ")
+    assert told.endswith(ours)
+    assert loop.view().state == "review"
+    loop.close()

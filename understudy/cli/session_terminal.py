@@ -13,6 +13,7 @@ import threading
 from types import TracebackType
 from typing import TYPE_CHECKING, TextIO
 
+from understudy.capture.session_states import meant
 from understudy.errors import InputError, UnderstudyError
 
 if TYPE_CHECKING:
@@ -25,9 +26,11 @@ __all__ = ["SessionTerminal", "status_line"]
 REDRAW_S = 0.2
 """The status is redrawn this often at most."""
 KEYS_HELP = (
-    "enter start   . stop   g success   b failure   m unmark   y keep   n drop   z undo last kept   Z redo\n"
-    "h hold the arm   v take over   V hand back   q quit"
+    "enter prepare, start   . stop   g success   b failure   m unmark   y keep   n drop   z undo last kept   Z redo\n"
+    "h {hold}   v take over   V hand back   q quit"
 )
+ALWAYS = ("hold", "stop")
+"""What counts whatever the terminal shows: it ends motion."""
 _CLEAR = "\r\x1b[2K"
 
 
@@ -58,7 +61,8 @@ class SessionTerminal:
             from understudy.capture.devices.terminal_keys import TerminalKeys
 
             self._keys = TerminalKeys(who="the terminal")
-            self._say(KEYS_HELP)
+            ours = self._loop.latest.moved_by == "session"
+            self._say(KEYS_HELP.format(hold="hold the arm" if ours else "end the take (the arm is not ours to hold)"))
         for thread in self._threads:
             thread.start()
         return self
@@ -89,12 +93,12 @@ class SessionTerminal:
                 self._ending.wait(REDRAW_S)  # only numbers change
 
     def _show(self, view: SessionView) -> None:
-        before, self._shown = self._shown, view
-        for line in news(before, view):
+        for line in news(self._shown, view):
             self._say(line)
         if self._redraws and not self._ending.is_set():
             width = shutil.get_terminal_size().columns - 1
             self._write(_CLEAR + status_line(view)[:width])
+        self._shown = view
 
     def _say(self, text: str) -> None:
         self._write((_CLEAR if self._redraws else "") + text + "\n")
@@ -113,16 +117,32 @@ class SessionTerminal:
                 event = EVENTS.get(key)
                 if event == "quit":
                     self.quit.set()
-                elif event is not None:
+                elif event is not None and (event in ALWAYS or self._answers()):
                     self._ask(event)  # type: ignore[arg-type]
 
+    def _answers(self) -> bool:
+        """Whether what is typed now answers to what the session is: it is what the terminal has shown."""
+        return self._shown is not None and self._shown.state == self._loop.latest.state
+
     def _ask(self, wish: Wish) -> None:
+        state = self._loop.latest.state
         try:
-            self._loop.ask(wish)
+            self._loop.ask(meant(wish, self._loop.latest.possible))
         except InputError as error:
             self._say(str(error))
         except UnderstudyError as error:
             self._say(f"error: {error}")
+        if self._loop.latest.state != state and self._keys is not None:
+            self._forget_typed()
+
+    def _forget_typed(self) -> None:
+        """What was typed while a wish was fulfilled is no answer to what came of it."""
+        from understudy.capture.devices.keyboard import EVENTS
+
+        assert self._keys is not None
+        for key in self._keys.typed():
+            if EVENTS.get(key) == "quit":
+                self.quit.set()
 
 
 def status_line(view: SessionView) -> str:

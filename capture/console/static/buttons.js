@@ -44,6 +44,10 @@ export class Buttons {
   // Whoever only watches may still stop the arm.
   show(view, controls) {
     const possible = new Set(view.possible);
+    const hold = this.made.get("hold");
+    const ours = view.moved_by === "session";
+    hold.word.textContent = ours ? "Hold the arm" : "End the take";
+    hold.button.title = ours ? "the arm stops now; a take that is being recorded ends" : "the take ends; the arm is not ours to hold";
     const other = this.made.get("intervene");
     other.button.dataset.wish = view.intervening ? "release" : "intervene";
     other.word.textContent = view.intervening ? "Hand back" : "Take over";

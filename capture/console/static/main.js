@@ -178,7 +178,7 @@ function gone(reason) {
   $("gone").hidden = false;
   $("gone-here").hidden = true;
   put($("gone-title"), "The server is gone");
-  put($("gone-words"), `The arm holds. ${reason ? `${reason} ` : ""}Trying to reach it again …`);
+  put($("gone-words"), `${view?.when_gone ?? ""} ${reason ? `${reason} ` : ""}Trying to reach it again …`.trim());
 }
 
 function replaced() {
