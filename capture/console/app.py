@@ -41,6 +41,8 @@ REQUESTS_PER_S, REQUEST_BURST = 200.0, 400
 PICTURE_WAIT_S, PICTURE_LOOK_S = 1.0, 0.02
 """How long a request waits for a picture that is newer than its last one, and how often it looks, s."""
 THREADS = 32
+HOLD_THREADS = 8
+"""That nothing but holding the arm is done in."""
 OWN_SITE = ("same-origin", "none")
 """What a browser says of a request of this page, or of one that was typed; those of other sites would keep us busy."""
 
@@ -69,6 +71,7 @@ class Console:
         self._open: dict[str, Connection] = {}
         self._sockets = 0
         self._files = {file.name: file.read_bytes() for file in sorted(STATIC.iterdir()) if file.suffix in KINDS}
+        self._hold_threads = ThreadPoolExecutor(HOLD_THREADS, "hold")
         self._pictures: dict[str, tuple[NDArray[np.uint8], int, bytes]] = {}
         """Camera -> the latest picture, its number, and its JPEG."""
 
@@ -96,6 +99,7 @@ class Console:
         finally:
             watching.cancel()
             await asyncio.gather(watching, return_exceptions=True)
+            self._hold_threads.shutdown(wait=False, cancel_futures=True)
 
     async def _watch(self) -> None:
         """Tell every page when the session has changed."""
@@ -197,7 +201,14 @@ class Console:
         await socket.accept()
         self._sockets += 1
         connection = Connection(
-            socket, self._front, self._device, self._library, self._desk, self._clock, self._config.view_hz
+            socket,
+            self._front,
+            self._device,
+            self._library,
+            self._desk,
+            self._clock,
+            self._config.view_hz,
+            self._hold_threads,
         )
         replaced: list[asyncio.Task[None]] = []
 
