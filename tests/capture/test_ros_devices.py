@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 import threading
@@ -19,12 +20,15 @@ from conformance.device import LIFT, NOW, PERIOD_S, VALUES
 from envs_ros_support import PlainNode, own_domain, wait_until
 from sensor_msgs.msg import JointState, Joy
 
+from understudy.capture.devices.device import Device, DeviceReading
 from understudy.capture.devices.leader_calibration import read_calibration
 from understudy.capture.devices.make import DeviceOptions, make_device
+from understudy.datasets.align import Aligned
 from understudy.envs.arms.actions import make_action_space
 from understudy.envs.arms.clock import MonotonicClock
 from understudy.envs.arms.kinematics import Kinematics
 from understudy.envs.arms.robot import load_robot
+from understudy.envs.arms.ros_common import to_time
 from understudy.errors import InputError
 
 pytestmark = pytest.mark.ros
@@ -129,7 +133,7 @@ def test_a_leader_of_the_same_joints_is_followed_without_calibration(node: Plain
     device = made("leader", spec)
     try:
         values = {"joint_position": PANDA.home.astype(np.float32), "gripper_position": np.array([0.06], np.float32)}
-        aligned = type(NOW)(0, values, {})
+        aligned = Aligned(0, values, {})
         device.reset(values)
         device.start_pressed()
         for _ in range(40):
@@ -142,6 +146,61 @@ def test_a_leader_of_the_same_joints_is_followed_without_calibration(node: Plain
     finally:
         device.close()
         leader.stop()
+
+
+class LeaderDriver:
+    """A leader's driver: joint states at 50 Hz, each stamped when it is published."""
+
+    def __init__(self, node: PlainNode, pose: np.ndarray) -> None:
+        self.pose, self.frozen = pose, False
+        self._said = state(list(PANDA.joint_names), pose)
+        self._publisher = node.node.create_publisher(JointState, "/leader/joint_states", 10)
+        self._timer = node.node.create_timer(0.02, self._say)
+        self._node = node
+
+    def _say(self) -> None:
+        if not self.frozen:
+            self._said = state(list(PANDA.joint_names), self.pose)
+            self._said.header.stamp = to_time(time.time_ns())
+        self._publisher.publish(self._said)
+
+    def stop(self) -> None:
+        self._timer.cancel()
+
+
+def heard(device: Device, aligned: Aligned, event: str) -> str:
+    """The message of the reading that says `event`; it must be the first to say anything."""
+    readings: list[DeviceReading] = []
+    wait_until(lambda: readings.append(device.read(aligned)) or readings[-1].events, event)
+    assert readings[-1].events == (event,)
+    return readings[-1].message
+
+
+def test_a_leader_whose_driver_freezes_or_that_gets_company_is_lost(node: PlainNode) -> None:
+    driver = LeaderDriver(node, PANDA.home)
+    spec = make_action_space("joint_position", PANDA, Kinematics(PANDA)).spec
+    device = made("leader", spec)
+    try:
+        values = {"joint_position": PANDA.home.astype(np.float32), "gripper_position": np.array([0.06], np.float32)}
+        aligned = Aligned(0, values, {})
+        device.reset(values)
+        device.start_pressed()
+        for _ in range(12):  # it rests: the same pose again and again
+            reading = device.read(aligned)
+            time.sleep(PERIOD_S)
+        assert (reading.events, reading.message) == ((), "")
+        driver.frozen = True
+        assert heard(device, aligned, "lost").startswith("The leader's driver repeats one old message: its stamps have")
+        driver.frozen = False
+        heard(device, aligned, "back")
+        company = LeaderDriver(node, PANDA.home + 1.0)
+        message = heard(device, aligned, "lost")
+        company.stop()
+        assert re.match(r"The leader's joint 'panda_joint\d' jumped by [+-]1\.00 rad in 0\.\d+ s", message)
+        assert np.allclose(device.read(aligned).action[:7], PANDA.home, atol=1e-6)
+    finally:
+        device.close()
+        driver.stop()
 
 
 def test_other_joints_need_a_calibration(node: PlainNode) -> None:
