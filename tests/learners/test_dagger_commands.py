@@ -98,6 +98,19 @@ def test_without_json_it_says_what_it_learns_from(
     assert f"{tmp_path / 'run'}: dagger from 4 episodes" in said
 
 
+def test_cloning_all_of_it_says_that_a_policy_is_imitated_too(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    dataset = Dataset.open(folder / "both")
+    policys = sum(int((~dataset.read(id).intervention).sum()) for id in dataset.ids[2:])
+    capsys.readouterr()
+    assert main(["train", "bc", str(folder / "both"), "--out", str(tmp_path / "all"), *TRAIN]) == 0
+    assert f"in 2 of 4 episodes a policy drove, and its {policys:,} steps are imitated too" in capsys.readouterr().err
+    chosen = ["--where", "not ('policy and' in device)"]
+    assert main(["train", "bc", str(folder / "both"), "--out", str(tmp_path / "some"), *chosen, *TRAIN]) == 0
+    assert "imitated" not in capsys.readouterr().err
+
+
 def test_what_does_not_fit_is_refused_before_a_folder_is_made(
     folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

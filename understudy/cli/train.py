@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated
 
+import numpy as np
 import tyro
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
@@ -27,7 +28,14 @@ from understudy.envs.make import make_env
 from understudy.errors import InputError
 from understudy.learners.adversarial import AdversarialConfig, train_adversarial
 from understudy.learners.cloning import BCConfig, train_bc
-from understudy.learners.dagger import Aggregate, DaggerConfig, aggregate, going_on, train_dagger
+from understudy.learners.dagger import (
+    Aggregate,
+    DaggerConfig,
+    aggregate,
+    driven_by_person,
+    going_on,
+    train_dagger,
+)
 from understudy.learners.policies import ChunkMLP, ChunkPolicy, load_policy, save_policy
 from understudy.learners.runs import (
     Choice,
@@ -66,6 +74,7 @@ class TrainBC:
         require_seed(self.config.seed)
         require_free(self.out)
         found = read_demonstrations(self.dataset, self.choice)
+        _tell_of_policies(found.episodes)
         run = Run.create(self.out, RunConfig.of("bc", self.config, self.config.seed, found))
         with progress_bar("cloning", self.config.updates, quiet=self.json) as advance:
             started = time.monotonic()
@@ -168,6 +177,7 @@ class _Adversarial:
                 f"{algorithm.upper()} acts in our own tasks only, and {found.dataset.task!r} is an environment of "
                 f"Gymnasium's own; take `understudy train bc`, then `understudy finetune`."
             )
+        _tell_of_policies(found.episodes)
         run = Run.create(self.out, RunConfig.of(algorithm, self.config, self.config.seed, found))
         make = functools.partial(make_env, found.dataset.task, found.dataset.robot, fixed_horizon=True)
         with progress_bar(algorithm.upper(), self.config.steps, quiet=self.json) as advance:
@@ -198,6 +208,19 @@ class TrainAIRL(_Adversarial):
 
     def run(self) -> int:
         return self._train("airl")
+
+
+def _tell_of_policies(episodes: Sequence[Episode]) -> None:
+    """Say on the error stream what else than persons is imitated."""
+    driven = [driven_by_person(episode) for episode in episodes]
+    others = sum(not np.all(flags) for flags in driven)
+    if others:
+        steps = sum(int(np.count_nonzero(~flags)) for flags in driven)
+        print(
+            f"note: in {others} of {len(episodes)} episodes a policy drove, and its {steps:,} steps are imitated too; "
+            "understudy train dagger leaves them out.",
+            file=sys.stderr,
+        )
 
 
 def _logging(run: Run, advance: Callable[[int], None]) -> Callable[[dict[str, float]], None]:
