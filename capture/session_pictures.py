@@ -1,13 +1,15 @@
 """Pictures of a session for people: what its cameras see, and how the start that is wanted on hardware looks.
 
 Recorded cameras are shown as they were observed. A simulated scene is drawn by a process of its own, because a control
-thread has no time for that. Called from the session's thread only.
+thread has no time for that: from the front and from the side, because one view does not tell how far away things are,
+and with the goal, which nobody could see otherwise. Called from the session's thread only.
 """
 
 from __future__ import annotations
 
+import contextlib
 import importlib.util
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -24,8 +26,8 @@ if TYPE_CHECKING:
 Picture = NDArray[np.uint8]
 WANTED = "wanted start"
 """The camera that shows how the scene shall look when an episode starts."""
-WIDTH, HEIGHT = 480, 360
-"""Size of a drawn picture."""
+SIZES: Mapping[str, tuple[int, int]] = {"front": (480, 360), "side": (288, 360)}
+"""Width and height of what is drawn, by where from: as high as each other, and side by side as wide as a page has."""
 
 
 class SessionPictures:
@@ -42,17 +44,19 @@ class SessionPictures:
     ) -> None:
         """Args:
         robot: what is drawn.
-        task: its objects are drawn too.
+        task: its objects are drawn too, and its goal.
         observed: cameras whose frames are among the observations.
         simulated: the scene is one that PyBullet can draw as it is now; otherwise only the wanted start is drawn.
         """
         self._task, self._observed = task, observed
-        drawn = (*(("front",) if simulated else ()), *((WANTED,) if hardware else ()))
+        drawn = (*(SIZES if simulated else ()), *((WANTED,) if hardware else ()))
         self._drawn = tuple(name for name in drawn if name not in observed) if _can_draw() else ()
-        self._robot = _with_camera(robot)
+        self._robot = _with_cameras(robot)
         self._process: CameraProcess | None = None
-        self._asked_for: Observation | None = None
-        self._latest: dict[str, Picture] = {}
+        self._asked: Mapping[str, str] = {}
+        """Where from -> whose picture that will be."""
+        self._shows: dict[str, Observation] = {}
+        """Camera -> the scene that it was drawn of last."""
         self._wanted: Start | None = None
 
     @property
@@ -62,10 +66,7 @@ class SessionPictures:
 
     def want(self, start: Start) -> None:
         """This is how the next episode shall start."""
-        if start is not self._wanted:
-            self._wanted = start
-            self._latest.pop(WANTED, None)
-            self._asked_for = None if WANTED in self._drawn else self._asked_for
+        self._wanted = start
 
     def turn(self, wanted: tuple[str, ...], seen: Aligned | None, now_ns: int) -> dict[str, Picture]:
         """Take in what was drawn since, and have the cameras in `wanted` drawn anew; returns the new pictures.
@@ -79,9 +80,17 @@ class SessionPictures:
         for camera in wanted:
             if camera in self._observed and seen is not None and f"image_{camera}" in seen.values:
                 fresh[camera] = np.asarray(seen.values[f"image_{camera}"], np.uint8)
-            elif camera in self._drawn:
-                fresh |= self._draw(camera, seen, now_ns)
-        self._latest |= fresh
+        fresh |= self.drawn_since()
+        with self._may_die():
+            self._draw(tuple(camera for camera in wanted if camera in self._drawn), seen, now_ns)
+        return fresh
+
+    def drawn_since(self) -> dict[str, Picture]:
+        """The pictures that were drawn since; costs nothing where there are none."""
+        fresh: dict[str, Picture] = {}
+        with self._may_die():
+            while self._process is not None and (drawn := self._process.picture()) is not None:
+                fresh[self._asked[drawn.camera]] = drawn.pixels
         return fresh
 
     def close(self) -> None:
@@ -90,28 +99,35 @@ class SessionPictures:
             self._process.close()
             self._process = None
 
-    def _draw(self, camera: str, seen: Aligned | None, now_ns: int) -> dict[str, Picture]:
-        scene = self._scene(camera, seen)
-        if scene is None:
-            return {}
+    @contextlib.contextmanager
+    def _may_die(self) -> Iterator[None]:
+        """Where the drawing process has died, another is started with the next turn."""
+        try:
+            yield
+        except EOFError:
+            self.close()
+            self._shows.clear()
+
+    def _draw(self, cameras: tuple[str, ...], seen: Aligned | None, now_ns: int) -> None:
+        """Have what has changed since it was drawn last drawn anew: one scene, by all that look at it."""
+        if self._process is not None and self._process.busy:
+            return
+        scenes = {camera: self._scene(camera, seen) for camera in cameras}
+        due = {
+            name: scene
+            for name, scene in scenes.items()
+            if scene is not None and not _same(scene, self._shows.get(name))
+        }
+        if not due:
+            return
         if self._process is None:
             from understudy.envs.arms.sim_camera import CameraProcess
 
-            self._process = CameraProcess(self._robot, self._task.objects, "front")
-        fresh: dict[str, Picture] = {}
-        if self._process.busy:
-            try:
-                drawn = self._process.picture()
-            except EOFError:  # it has died; another is started with the next turn
-                self.close()
-                self._asked_for = None
-                return {}
-            if drawn is not None:
-                fresh[camera] = drawn[1]
-        if not self._process.busy and not _same(scene, self._asked_for):
-            self._process.ask(scene, now_ns)
-            self._asked_for = scene
-        return fresh
+            self._process = CameraProcess(self._robot, self._task.objects, tuple(SIZES), self._task.goal)
+        chosen = (WANTED,) if WANTED in due else tuple(due)
+        self._asked = {"front" if name == WANTED else name: name for name in chosen}
+        self._process.ask(due[chosen[0]], now_ns, tuple(self._asked))
+        self._shows |= {name: due[name] for name in chosen}
 
     def _scene(self, camera: str, seen: Aligned | None) -> Observation | None:
         """What is to be drawn; None where that is not known in full."""
@@ -142,9 +158,10 @@ def _can_draw() -> bool:
     return importlib.util.find_spec("pybullet") is not None
 
 
-def _with_camera(robot: RobotDescription) -> RobotDescription:
-    """The robot with a front camera of a size that people like to look at."""
-    known = robot.ros.cameras.get("front")
-    front = CameraDescription(topic=known.topic if known else "/camera/front/image_raw", width=WIDTH, height=HEIGHT)
-    ros = robot.ros.model_copy(update={"cameras": {**robot.ros.cameras, "front": front}})
-    return robot.model_copy(update={"ros": ros})
+def _with_cameras(robot: RobotDescription) -> RobotDescription:
+    """The robot with cameras of a size that people like to look at."""
+    cameras = dict(robot.ros.cameras)
+    for name, (width, height) in SIZES.items():
+        topic = cameras[name].topic if name in cameras else f"/camera/{name}/image_raw"
+        cameras[name] = CameraDescription(topic=topic, width=width, height=height)
+    return robot.model_copy(update={"ros": robot.ros.model_copy(update={"cameras": cameras})})

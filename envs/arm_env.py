@@ -18,6 +18,7 @@ from understudy.envs.arms.arm import Arm, Start
 from understudy.envs.control import Control, ControlState
 from understudy.envs.randomization import Randomizer
 from understudy.envs.randomized_start import randomized_start
+from understudy.envs.tasks.marks import goal_marks
 from understudy.envs.tasks.task import Score, Task, Verdict
 from understudy.envs.window import Window
 from understudy.errors import InputError, unknown_name
@@ -253,7 +254,7 @@ class ArmEnv(gymnasium.Env[Observations, NDArray[np.float32]]):
         return dict(snapshot.aligned.values)
 
     def render(self) -> NDArray[np.uint8] | None:  # type: ignore[override]
-        """rgb_array: a picture (H, W, 3); human: draws in the window.
+        """rgb_array: a picture (H, W, 3); human: draws in the window. A goal is a ball of its tolerance there.
 
         Raises:
             InputError: this arm draws no pictures, or the environment is closed.
@@ -278,7 +279,8 @@ class ArmEnv(gymnasium.Env[Observations, NDArray[np.float32]]):
             arm = arm.inner
         if not hasattr(arm, "render"):
             raise InputError(f"A {type(arm).__name__} draws no pictures; make the environment without a render mode.")
-        return cast("NDArray[np.uint8]", arm.render())
+        seen = {} if self.aligned is None else self.aligned.values
+        return cast("NDArray[np.uint8]", arm.render(marks=goal_marks(self.task.goal, seen)))
 
     def close(self) -> None:
         """Close the arm and the window."""

@@ -11,9 +11,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from understudy.datasets.episode import Episode
+from understudy.datasets.schema import is_image
 from understudy.envs.arms.arm import Pose, Start
 from understudy.envs.arms.robot import RobotDescription
 from understudy.envs.arms.sim_arm import SimArm
+from understudy.envs.tasks.marks import goal_marks
 from understudy.envs.tasks.task import Task
 from understudy.errors import InputError
 
@@ -54,20 +56,25 @@ def _pictures(
     try:
         for row in rows:
             arm.reset(_start(episode, row, task))
-            yield arm.render("front", width, height)
+            yield arm.render("front", width, height, goal_marks(task.goal, _seen(episode, row)))
     finally:
         arm.close()
 
 
 def _start(episode: Episode, row: int, task: Task) -> Start:
-    """The scene at a row; row N is the final observation."""
+    """The scene at a row."""
+    seen = _seen(episode, row)
+    opening = float(seen["gripper_position"][0]) if "gripper_position" in seen else None
+    objects = {name: Pose(seen[f"{name}_position"], seen[f"{name}_quaternion"]) for name in task.objects}
+    openings = {name: float(seen[f"{name}_opening"][0]) for name, t in task.objects.items() if t.slide is not None}
+    return Start(seen["joint_position"], opening, objects, openings)
+
+
+def _seen(episode: Episode, row: int) -> dict[str, NDArray[np.float64]]:
+    """What was observed at a row, without pictures; row N is the final observation."""
     final = row == len(episode)
-
-    def value(key: str) -> NDArray[np.float64]:
-        array = episode.final_observation[key] if final else episode.observations[key][row]
-        return np.asarray(array, np.float64)
-
-    opening = float(value("gripper_position")[0]) if "gripper_position" in episode.observations else None
-    objects = {name: Pose(value(f"{name}_position"), value(f"{name}_quaternion")) for name in task.objects}
-    openings = {name: float(value(f"{name}_opening")[0]) for name, t in task.objects.items() if t.slide is not None}
-    return Start(value("joint_position"), opening, objects, openings)
+    return {
+        key: np.asarray(episode.final_observation[key] if final else values[row], np.float64)
+        for key, values in episode.observations.items()
+        if not is_image(key)
+    }

@@ -129,7 +129,7 @@ class SimDriver:
         self._openings = {name: node.create_publisher(JointState, topic, sensors(5)) for name, topic in topics.items()}
         self._images = None
         if self._camera is not None:
-            self._images = node.create_publisher(Image, ros.cameras[self._camera.camera].topic, sensors(5))
+            self._images = node.create_publisher(Image, ros.cameras[self._camera.cameras[0]].topic, sensors(5))
         self._success = node.create_publisher(Bool, SUCCESS_TOPIC, LATCHED)
 
     def _listen(self) -> None:
@@ -219,8 +219,7 @@ class SimDriver:
             return
         drawn = self._camera.picture()
         if drawn is not None:
-            stamp_ns, pixels = drawn
-            self._images.publish(array_to_image(pixels, stamp_ns, f"{self._camera.camera}_camera"))
+            self._images.publish(array_to_image(drawn.pixels, drawn.stamp_ns, f"{drawn.camera}_camera"))
 
     def _judge(self, seen: Observation) -> None:
         """Score the scene as training does; success stays said until the next reset."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import weakref
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -33,6 +33,7 @@ from understudy.envs.arms.sim_scene import SimScene
 from understudy.envs.arms.sim_sensors import SensorState, SimSensors, Truth
 from understudy.envs.arms.urdf import read_urdf
 from understudy.envs.parameters import NOMINAL, PARAMETERS
+from understudy.envs.tasks.marks import Mark
 from understudy.envs.tasks.scene import SceneObject
 from understudy.errors import InputError, unknown_name
 
@@ -260,13 +261,15 @@ class SimArm:
         """Where an object truly is, without sensor noise."""
         return self.scene.pose(name)
 
-    def render(self, camera: str = "front", width: int = 320, height: int = 240) -> NDArray[np.uint8]:
-        """A picture (height, width, 3) from a camera in `CAMERAS`."""
+    def render(
+        self, camera: str = "front", width: int = 320, height: int = 240, marks: Iterable[Mark] = ()
+    ) -> NDArray[np.uint8]:
+        """A picture (height, width, 3) from a camera in `CAMERAS`; with marks it is for people."""
         groups = {"object": self.scene.bodies, "table": [self.scene.table], "arm": [self._body]}
         view = self.looks.show(groups)
         if view is not None:
             self.renderer.set_view(view)
-        return self.renderer.draw(camera, width, height)
+        return self.renderer.draw(camera, width, height, marks)
 
     def _forget_contacts(self) -> None:
         """Restore the first state with nothing touching: Bullet would start from the last episode's contacts."""

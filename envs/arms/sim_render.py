@@ -15,7 +15,7 @@ import math
 import os
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
@@ -23,6 +23,8 @@ import numpy as np
 import pybullet
 from numpy.typing import NDArray
 
+from understudy.envs.arms.sim_marks import Lens, draw_marks
+from understudy.envs.tasks.marks import Mark
 from understudy.envs.tasks.scene import Triple
 from understudy.errors import InputError, unknown_name
 
@@ -49,7 +51,11 @@ class CameraPlacement:
     fov_deg: float = 50.0
 
 
-CAMERAS: Mapping[str, CameraPlacement] = {"front": CameraPlacement((1.25, -0.75, 0.62), (0.36, 0.0, 0.24), 36.0)}
+CAMERAS: Mapping[str, CameraPlacement] = {
+    "front": CameraPlacement((1.25, -0.75, 0.62), (0.36, 0.0, 0.24), 36.0),
+    # from the arm's right and far off, so that forwards is to the right and how far is told without perspective
+    "side": CameraPlacement((0.5, -2.2, 0.5), (0.5, 0.0, 0.28), 20.0),
+}
 
 
 @dataclass(frozen=True)
@@ -126,8 +132,14 @@ class SimRenderer:
         """Draw like this from now on."""
         self.view = view
 
-    def draw(self, name: str, width: int, height: int) -> NDArray[np.uint8]:
+    def draw(self, name: str, width: int, height: int, marks: Iterable[Mark] = ()) -> NDArray[np.uint8]:
         """A picture (height, width, 3) from a camera in `CAMERAS`.
+
+        Args:
+            name: of the camera.
+            width: pixels.
+            height: pixels.
+            marks: drawn into it; none change the rest of the picture.
 
         Raises:
             InputError: there is no such camera; lists those there are.
@@ -141,7 +153,7 @@ class SimRenderer:
                 self.draw(name, width, height)
         eye, target, fov_deg = self.view.stand(CAMERAS[name])
         brightness = self.view.light_brightness
-        pixels = pybullet.getCameraImage(
+        _, _, pixels, depth, _ = pybullet.getCameraImage(
             width,
             height,
             pybullet.computeViewMatrix(eye, target, (0.0, 0.0, 1.0)),
@@ -151,10 +163,11 @@ class SimRenderer:
             renderer=self.mode,
             flags=pybullet.ER_NO_SEGMENTATION_MASK,
             physicsClientId=self._client,
-        )[2]
+        )
         picture = np.ascontiguousarray(np.reshape(pixels, (height, width, 4))[:, :, :3], np.uint8)
         if self._plugin is not None and brightness != 1.0:  # the plugin heeds no colour of light
             picture = np.minimum(picture * brightness, 255.0).astype(np.uint8)
+        draw_marks(picture, np.reshape(depth, (height, width)), Lens(eye, target, fov_deg, NEAR_M, FAR_M), marks)
         return picture
 
     def close(self) -> None:

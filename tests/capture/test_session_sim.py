@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,6 +17,7 @@ from understudy.capture.devices.scripted import ScriptedDevice
 from understudy.capture.session import Session, SessionConfig
 from understudy.capture.session_loop import LoopConfig, SessionLoop, fresh_seeds
 from understudy.capture.session_pictures import WANTED, SessionPictures
+from understudy.datasets.align import Aligned
 from understudy.datasets.store import Dataset
 from understudy.envs.arm_env import ArmEnv
 from understudy.envs.arms.robot import load_robot
@@ -49,7 +52,7 @@ def test_a_scripted_lift_through_the_loop_is_the_one_that_its_seed_makes(env: Ar
         try:
             loop.ask("prepare")
             before = loop.view()
-            assert before.cameras == ("front",)
+            assert before.cameras == ("front", "side")
             assert 0.0 < (before.gripper_m or 0.0) <= (before.gripper_max_m or 0.0) + 1e-6
             time.sleep(0.3 if name == "a" else 0.0)  # a simulated scene stands still while a person thinks
             assert loop.ask("start") == "Recording."
@@ -84,12 +87,78 @@ def test_a_picture_of_the_scene_comes_when_somebody_looks(env: ArmEnv, tmp_path:
         assert picture.shape == (360, 480, 3)
         red = (picture[..., 0] > 130) & (picture[..., 1] < 90) & (picture[..., 2] < 90)
         assert 50 < np.count_nonzero(red) < 3000  # the cube
+        while (side := loop.picture("side")) is None:
+            assert time.monotonic() < end, "no picture came from the side"
+            time.sleep(0.1)
+        assert side.shape == (360, 288, 3)
     finally:
         loop.close()
 
 
+def pictures_of(pictures: SessionPictures, wanted: tuple[str, ...], seen: Aligned | None) -> dict[str, np.ndarray]:
+    """What is drawn once everything in `wanted` has come."""
+    drawn: dict[str, np.ndarray] = {}
+    end = time.monotonic() + PICTURE_S
+    while set(drawn) != set(wanted):
+        assert time.monotonic() < end, f"only {sorted(drawn)} came of {wanted}"
+        drawn |= pictures.turn(wanted, seen, 0)
+        time.sleep(0.02)
+    return drawn
+
+
+def blue(picture: np.ndarray) -> int:
+    """How many pixels of a picture a goal covers."""
+    return int(np.count_nonzero(picture[..., 2] > picture[..., 0].astype(int) + 40))
+
+
+def test_a_simulated_scene_is_drawn_from_two_sides_with_its_goal_and_only_when_it_has_changed() -> None:
+    robot, task = load_robot("panda"), make_task("reach")
+    start = task.start(robot, np.random.default_rng(0))
+    seen = Aligned(0, {key: np.array(value) for key, value in start.numbers().items()}, {})
+    pictures = SessionPictures(robot, task, (), simulated=True)
+    assert pictures.cameras == ("front", "side")
+    try:
+        drawn = pictures_of(pictures, ("front", "side"), seen)
+        assert drawn["front"].shape == (360, 480, 3)
+        assert all(100 < blue(picture) < 4000 for picture in drawn.values())
+        for _ in range(5):
+            assert pictures.turn(("front", "side"), seen, 0) == {}  # it has not changed
+        moved = Aligned(0, {**seen.values, "joint_position": robot.home + 0.1}, {})
+        again = pictures_of(pictures, ("side",), moved)  # nobody looks from the front
+        assert not np.array_equal(again["side"], drawn["side"])
+        other = pictures_of(pictures, ("front",), moved)
+        assert not np.array_equal(other["front"], drawn["front"])
+    finally:
+        pictures.close()
+
+
+def test_a_camera_that_is_observed_is_shown_as_it_was_observed() -> None:
+    robot, task = load_robot("panda"), make_task("reach")
+    pictures = SessionPictures(robot, task, ("side",), simulated=True)
+    assert pictures.cameras == ("side", "front")
+    frame = np.full((4, 6, 3), 7, np.uint8)
+    assert np.array_equal(pictures.turn(("side",), Aligned(0, {"image_side": frame}, {}), 0)["side"], frame)
+    pictures.close()
+
+
+def test_a_drawing_process_that_was_killed_is_replaced() -> None:
+    robot, task = load_robot("panda"), make_task("reach")
+    seen = Aligned(0, {"joint_position": robot.home, "goal_position": np.array([0.5, 0.0, 0.3])}, {})
+    pictures = SessionPictures(robot, task, (), simulated=True)
+    try:
+        first = pictures_of(pictures, ("front",), seen)
+        assert pictures._process is not None
+        os.kill(pictures._process._process.pid or 0, signal.SIGKILL)
+        pictures._process._process.join()
+        seen = Aligned(0, {**seen.values, "joint_position": robot.home + 0.1}, {})
+        second = pictures_of(pictures, ("front",), seen)
+        assert not np.array_equal(first["front"], second["front"])
+    finally:
+        pictures.close()
+
+
 def test_on_hardware_the_start_that_is_wanted_is_drawn_once() -> None:
-    robot, task = load_robot("panda"), make_task("lift")
+    robot, task = load_robot("panda"), make_task("pick_place")
     pictures = SessionPictures(robot, task, ("wrist",), simulated=False, hardware=True)
     assert pictures.cameras == ("wrist", WANTED)
     assert pictures.turn((WANTED,), None, 0) == {}  # nothing is wanted yet
@@ -100,6 +169,7 @@ def test_on_hardware_the_start_that_is_wanted_is_drawn_once() -> None:
             assert time.monotonic() < end, "no picture came"
             time.sleep(0.1)
         assert drawn[WANTED].shape == (360, 480, 3)
+        assert 100 < blue(drawn[WANTED]) < 4000  # the goal
         assert pictures.turn((WANTED,), None, 0) == {}  # it does not change
     finally:
         pictures.close()

@@ -82,7 +82,7 @@ class SimArm:
     def _camera(self, robot: RobotDescription, task: Task) -> CameraProcess | None:
         from understudy.envs.arms.sim_camera import CameraProcess
 
-        return CameraProcess(robot, task.objects, CAMERA) if self._has_camera(robot) else None
+        return CameraProcess(robot, task.objects, (CAMERA,)) if self._has_camera(robot) else None
 
     def _has_camera(self, robot: RobotDescription) -> bool:
         return self.camera and CAMERA in robot.ros.cameras
