@@ -89,7 +89,7 @@ def test_start_means_prepare_only_where_it_must() -> None:
 def test_the_start_button_of_a_device_prepares_first(stage: ArmEnv, tmp_path: Path) -> None:
     """A robot with a reset service prepares nothing by itself; a pad could not ask for it."""
     hand = Hand(stage, tmp_path, LoopConfig(auto_prepare=False))
-    stage.aligned = stage.control.begin()  # a real arm is seen all the time
+    stage.reset(seed=0)  # a real arm is seen all the time
     hand.turn(3)
     assert hand.view.state == "idle"
     assert hand.press("start").state == "ready"
