@@ -104,6 +104,7 @@ class PlacedByHand:
     def __init__(self, arm: Arm) -> None:
         self.inner = arm
         self.clock: Clock = arm.clock
+        self.hardware = bool(getattr(arm, "hardware", False))
 
     def describe(self) -> RobotDescription:
         """See `Arm`."""

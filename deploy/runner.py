@@ -230,7 +230,7 @@ class SkillRunner:
         self._arm = _ShadowArm(arm) if self.config.shadow else arm
         self._kinematics = Kinematics(self.robot)
         self._stopwatch_ns = stopwatch_ns
-        self._check_actions(self._control(Guard(self._arm, kinematics=self._kinematics)))
+        self._check_actions(self._control(self._guard()))
         limit_s = self.config.time_limit_s or self.manifest.horizon / self.robot.rate_hz
         self._limit_ns = round((limit_s - self.robot.period_s / 2) * 1e9)
 
@@ -252,7 +252,7 @@ class SkillRunner:
             listen: told of every decision.
             tell: told why the episode has ended, after the first hold and before holding is repeated.
         """
-        guard = Guard(self._arm, kinematics=self._kinematics)
+        guard = self._guard()
         episode = _Episode(self._control(guard), guard)
         clipped = self._familiar.clipped
         try:
@@ -273,7 +273,7 @@ class SkillRunner:
 
     def not_ready(self, since_ns: int = 0) -> str | None:
         """Why an episode cannot begin now: something is missing, stale, or older than `since_ns`; None if it can."""
-        control = self._control(Guard(self._arm, kinematics=self._kinematics))
+        control = self._control(self._guard())
         now_ns = self._arm.clock.now_ns()
         try:
             seen = control.observe(now_ns)
@@ -405,6 +405,10 @@ class SkillRunner:
                 return held, trouble
             guard.clock.sleep_until(now_ns + period_ns)
             now_ns = guard.clock.now_ns()
+
+    def _guard(self) -> Guard:
+        """A new Guard; in shadow mode somebody else moves the arm, which then follows no set point of ours."""
+        return Guard(self._arm, kinematics=self._kinematics, follows=not self.config.shadow)
 
     def _control(self, guard: Guard) -> Control:
         """The tick of control, with the stricter of the skill's and the robot's age limits."""

@@ -57,6 +57,7 @@ class FakeArm:
         self._frozen: dict[str, tuple[int, Array]] = {}
         self._corrupt: set[str] = set()
         self._dropped: set[str] = set()
+        self._jammed = False
         self._now_ns = self.clock.now_ns()
         self._objects = {
             name: Pose(np.array([0.5, 0.1 * index, thing.shapes[0].half_extents[2]]))
@@ -131,8 +132,15 @@ class FakeArm:
         """From now on `key` is not observed at all."""
         self._dropped.add(self._known(key))
 
+    def jam(self) -> None:
+        """From now on the joints stay where they are, whatever is sent: as in a protective stop, but nobody says so."""
+        self._move_on()
+        self._jammed = True
+
     def repair(self) -> None:
-        """End all faults."""
+        """End all faults; joints that were jammed go on, as fast as they can, to where they were sent last."""
+        self._move_on()
+        self._jammed = False
         self._frozen.clear()
         self._corrupt.clear()
         self._dropped.clear()
@@ -187,7 +195,7 @@ class FakeArm:
         return arrived and not np.any(self._velocity)
 
     def _step(self, step_s: float) -> None:
-        farthest = self._speed * step_s
+        farthest = np.zeros_like(self._speed) if self._jammed else self._speed * step_s
         move = np.clip(self._set_point(self._now_ns) - self._position, -farthest, farthest)
         self._position = self._position + move
         self._velocity = move / step_s

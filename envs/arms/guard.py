@@ -9,6 +9,9 @@ How: each period ruckig plans the fastest limited motion, to the target at rest 
 velocity (a step), to that velocity. The Guard accepts the state one period along it only if a stop planned from there
 stays inside at every set point; otherwise it takes the next set point of the stop that was checked when the present
 state was accepted, and kept. So the arm can always stop (the viability argument of braking-based safety filters).
+
+The set point goes its own way, so it also looks whether the arm follows (`following.py`). Where it does not, the set
+point is taken back to where the arm is and braked from there, within all of the above, and the fault is told.
 """
 
 from __future__ import annotations
@@ -23,6 +26,7 @@ from numpy.typing import NDArray
 
 from understudy.envs.arms.arm import Arm, Command, Observation, Start
 from understudy.envs.arms.dynamics import Dynamics
+from understudy.envs.arms.following import Following
 from understudy.envs.arms.kinematics import Kinematics
 from understudy.envs.arms.limited_motion import GENTLE, LimitedMotion, MotionPlan, MotionState
 from understudy.envs.arms.robot import RobotDescription
@@ -45,12 +49,20 @@ CHANGED_RAD = 5e-3
 class Guard:
     """An arm that cannot be commanded outside its limits. `counts` says how often what was asked was changed."""
 
-    def __init__(self, arm: Arm, *, kinematics: Kinematics | None = None) -> None:
+    def __init__(self, arm: Arm, *, kinematics: Kinematics | None = None, follows: bool = True) -> None:
+        """Args:
+        arm: what is commanded; its attribute `hardware` (where it has one) says whether it is a real one.
+        kinematics: shared with the caller, or None to build it.
+        follows: False for an arm that somebody else moves (a rehearsal), whose lag says nothing.
+        """
         self.inner = arm
         self.clock = arm.clock
         self.counts: Counter[str] = Counter()
-        """joint_position, motion (velocity, acceleration, jerk), workspace, effort, gripper, not_finite -> times."""
+        """joint_position, motion (velocity, acceleration, jerk), workspace, effort, gripper, not_finite -> times;
+        following -> how often the arm was found not to follow."""
         robot = arm.describe()
+        following = Following(robot, hardware=bool(getattr(arm, "hardware", False)))
+        self._following = following if follows and following.limits_any else None
         self._robot = robot
         self._kinematics = kinematics or Kinematics(robot)
         self._dynamics = Dynamics(robot)
@@ -66,7 +78,7 @@ class Guard:
         self._motion = LimitedMotion(robot)
         self._oldest_s = robot.ros.joint_states.max_age_s
         self._width: float | None = None
-        self._begun = self._refused = False
+        self._begun = self._refused = self._lost = False
 
     def describe(self) -> RobotDescription:
         """See `Arm`."""
@@ -78,7 +90,7 @@ class Guard:
 
     def reset(self, start: Start) -> Observation:
         """See `Arm`; the Guard forgets its set point and takes the arm's own."""
-        self._begun = self._refused = False
+        self._begun = self._refused = self._lost = False
         return self.inner.reset(start)
 
     def close(self) -> None:
@@ -95,7 +107,14 @@ class Guard:
         if save is None:
             raise InputError(f"A {type(self.inner).__name__} cannot go back to a moment; only a simulated arm can.")
         return GuardState(
-            save(), self.counts.copy(), self._width, self._begun, self._effort, self._motion.before, self._motion.states
+            save(),
+            self.counts.copy(),
+            self._width,
+            self._begun,
+            self._lost,
+            self._effort,
+            self._motion.before,
+            self._motion.states,
         )
 
     def restore(self, state: GuardState) -> None:
@@ -103,7 +122,7 @@ class Guard:
         inner: Any = self.inner
         inner.restore(state.arm)
         self.counts = state.counts.copy()
-        self._width, self._begun = state.width, state.begun
+        self._width, self._begun, self._lost = state.width, state.begun, state.lost
         self._effort = state.effort
         self._motion.before, self._motion.states = state.before, state.states
 
@@ -114,16 +133,24 @@ class Guard:
 
         Raises:
             InputError: the command has the wrong number of joints.
-            ArmFault: the first command of an episode asks for a jump, or the arm's joints are unknown.
+            ArmFault: the first command of an episode asks for a jump, the arm's joints are unknown, or a joint does not
+                follow: then the arm has been sent the first step of a stop from where it is. Later commands brake on,
+                and once that has ended, one begins anew, as the first of an episode does.
         """
         asked = self._joint_numbers(command.joint_position, "positions")
         velocity, width = None, command.gripper_position
         if command.joint_velocity is not None:
             velocity = self._joint_numbers(command.joint_velocity, "velocities")
+        self._forget_if_moved()
+        if self._following is not None and self._begun:
+            self._require_following(self._following)
         if not all(map(math.isfinite, (*asked, *(velocity or ()), 0.0 if width is None else width))):
             self.counts["not_finite"] += 1
             return self._brake()
-        self._forget_if_moved()
+        if self._lost:
+            if not self._motion.at_rest:
+                return self._brake()
+            self._begun = self._lost = False
         if not self._begun:
             self._begin(np.array(asked))
         target = [max(low, min(one, high)) for low, one, high in zip(self._lows, asked, self._highs, strict=True)]
@@ -135,20 +162,59 @@ class Guard:
     def hold(self) -> None:
         """Brake within the limits, then stay; call once a period until the arm rests, and as long after as you like.
 
-        An arm that rested, and that something else has moved since, stays where it is now.
+        An arm that rested, and that something else has moved since, stays where it is now. One that does not follow is
+        braked from where it is.
         """
         self._forget_if_moved()
         if self._begun and self._motion.at_rest and self._is_elsewhere(self.inner.observe()):
             self._begun = False
-        if self._begun:
-            self._brake()
-        else:
+        if not self._begun:
             self.inner.hold()
+        elif self._following is not None and self._is_lost(seen := self.inner.observe()):
+            self._brake_from(seen)
+        else:
+            self._brake()
 
     @property
     def at_rest(self) -> bool:
         """Whether the set point has stopped, or none has been sent since the reset."""
         return not self._begun or self._motion.at_rest
+
+    def _require_following(self, following: Following) -> None:
+        """Refuse to go on with an arm that does not follow, and brake it from where it is."""
+        seen = self.inner.observe()
+        fault = self._lag(following, seen)
+        if fault is not None:
+            self._brake_from(seen)
+            raise ArmFault(fault)
+
+    def _lag(self, following: Following, seen: Observation) -> str | None:
+        """How the arm does not follow; None: it does."""
+        here = self._reported(seen).tolist()
+        age_s = (self.clock.now_ns() - seen.stamps_ns["joint_position"]) * 1e-9
+        return following.lag(self._motion.position, here, age_s)
+
+    def _is_lost(self, seen: Observation) -> bool:
+        """Whether the arm is known not to follow."""
+        try:
+            return self._following is not None and self._lag(self._following, seen) is not None
+        except ArmFault:  # nothing is known: then it is braked along its set points
+            return False
+
+    def _brake_from(self, seen: Observation) -> None:
+        """Send the first step of a stop from where the arm is, as it moves there; where limits leave no room, stand."""
+        self.counts["following"] += 1
+        self._lost = True
+        self._take_place(seen, self._reported(seen))
+        place = np.array(self._motion.position)
+        velocity = np.asarray(seen.values.get("joint_velocity", ()), np.float64)
+        if velocity.shape == place.shape and np.all(np.isfinite(velocity)):
+            plan = self._motion.stop_at(place, np.clip(velocity, -self._speed, self._speed))
+            if plan is not None and plan.states and self._passed_limit(plan) is None:
+                self._motion.accept(plan)
+            else:
+                self._motion.set(place)
+        self._send(None)
 
     def _forget_if_moved(self) -> None:
         """After a refused command the arm may have been moved by something else; then begin from where it is."""
@@ -197,25 +263,35 @@ class Guard:
                 f"{asked[worst]:.3f} rad from {here[worst]:.3f} rad; at most {FIRST_JUMP_RAD} rad is allowed. "
                 "Bring the arm near the start, or reset the set point to where the arm stands."
             )
+        self._take_place(seen, here)
+        self._begun = True
+
+    def _take_place(self, seen: Observation, here: Vector) -> None:
+        """The set point stands still where the arm is: joints (J,) at `here`, the gripper as it was seen."""
         self._motion.set(np.clip(here, self._lower, self._upper))
         still = np.zeros_like(here)
         self._effort = np.maximum(
             self._robot.joint_array("effort"), OVERLOAD * np.abs(self._dynamics.torque(here, still, still))
         )
         self._width = float(seen["gripper_position"][0]) if "gripper_position" in seen else None
-        self._begun = True
 
     def _measured(self, seen: Observation) -> Vector:
-        """The joints (J,) as the arm reports them, refused when it does not."""
+        """The joints (J,) as the arm reports them, refused when it does not, or only did long ago."""
         if "joint_position" not in seen:
             raise ArmFault("The arm has not reported its joint positions yet, so nothing may be sent; is it running?")
-        here = np.asarray(seen["joint_position"], np.float64)
         age_s, oldest_s = (self.clock.now_ns() - seen.stamps_ns["joint_position"]) * 1e-9, self._oldest_s
         if age_s > oldest_s:
             raise ArmFault(
                 f"The arm's joint positions are {age_s:.2f} s old, at most {oldest_s:g} s is allowed to begin from, so "
                 "nothing may be sent. Check the arm's driver."
             )
+        return self._reported(seen)
+
+    def _reported(self, seen: Observation) -> Vector:
+        """The joints (J,) as the arm reported them last, whenever that was."""
+        if "joint_position" not in seen:
+            raise ArmFault("The arm has not reported its joint positions yet, so nothing may be sent; is it running?")
+        here = np.asarray(seen["joint_position"], np.float64)
         if here.shape != self._lower.shape or not np.all(np.isfinite(here)):
             raise ArmFault(
                 f"The arm reports joint positions {here.tolist()}; expected {len(self._lower)} finite numbers in rad, "
@@ -318,6 +394,7 @@ class GuardState:
     counts: Counter[str]
     width: float | None
     begun: bool
+    lost: bool
     effort: Vector
     before: list[float]
     states: tuple[MotionState, ...]

@@ -91,6 +91,15 @@ class LimitedMotion:
         self.states: tuple[MotionState, ...] = (MotionState(self.before, self._still, self._still),)
         """The present set point's state, and then those of the stop that is left."""
 
+    def stop_at(self, position: Vector, velocity: Vector) -> MotionPlan | None:
+        """Be at `position` (J,) with `velocity` (J,), rad/s; returns the fastest stop from there, for `accept`.
+
+        None where ruckig finds none. What is neither accepted nor `set` anew after this goes on at that speed for ever.
+        """
+        self.before = (position - velocity * self._period_s).tolist()
+        self.states = (MotionState(position.tolist(), velocity.tolist(), self._still),)
+        return self._stop_from(self.state)
+
     def accept(self, plan: MotionPlan) -> None:
         """Go to a plan's next state, and keep the stop that follows it."""
         self.before, self.states = self.position, plan.states
@@ -116,13 +125,18 @@ class LimitedMotion:
         if not self._calculate(self.state, self._still if velocity is None else velocity):
             return None
         following = MotionState(*self._trajectory.at_time(self._period_s))
+        stop = self._stop_from(following)
+        return None if stop is None else MotionPlan((following, *stop.states), stop.extremes)
+
+    def _stop_from(self, state: MotionState) -> MotionPlan | None:
+        """The fastest stop, from one period after `state` on; no states where that rests."""
         self._input.max_acceleration, self._input.max_jerk = self._limits[1.0]
         self._input.control_interface = ruckig.ControlInterface.Velocity
-        if not self._calculate(following, self._still):
+        if not self._calculate(state, self._still):
             return None
         periods = math.ceil(self._trajectory.duration / self._period_s)
         stop = [MotionState(*self._trajectory.at_time(self._period_s * (index + 1))) for index in range(periods)]
-        return MotionPlan((following, *stop), self._trajectory.position_extrema)
+        return MotionPlan(tuple(stop), self._trajectory.position_extrema)
 
     def _is_gentle(self) -> bool:
         """Whether the present motion could have come of gentle limits, so that going on within them passes no other."""

@@ -90,6 +90,8 @@ class JointDescription(_Strict):
     """rad/s^3"""
     effort: Positive
     """N m"""
+    following_error_rad: Positive | None = None
+    """How far it may be from its set point, rad; None: as `RobotDescription.following_error_rad`."""
 
     @model_validator(mode="after")
     def _ordered(self) -> JointDescription:
@@ -200,6 +202,9 @@ class RobotDescription(_Strict):
     """Control rate: one command a period."""
     payload_kg: Annotated[Number, Field(ge=0, le=LARGEST)] = 0.0
     """The heaviest thing the tool carries; the Guard keeps efforts within limits with it in hand."""
+    following_error_rad: Positive | None = None
+    """How far any joint may be from its set point, rad; None: what `following.py` says for hardware, and in simulation
+    any distance."""
     workspace: WorkspaceDescription
     ros: RosDescription = RosDescription()
     folder: Path = ROBOTS

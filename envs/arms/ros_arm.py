@@ -58,6 +58,9 @@ STILL_RAD_S = 1e-6
 class RosArm:
     """An arm over ROS 2. Observations are there as soon as the driver publishes: see `wait_until_ready`."""
 
+    hardware = True
+    """Its set point and its joints may part: the Guard limits how far, also where the robot's file says nothing."""
+
     def __init__(
         self,
         robot: RobotDescription,

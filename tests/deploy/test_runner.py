@@ -12,7 +12,7 @@ from deploy_support import PANDA, TinyArm, affine_onnx, manifest, statistics, wr
 from understudy.deploy.runner import LOOP, Outcome, RunnerConfig, SkillRunner, Tick
 from understudy.deploy.runtime import SkillPolicy
 from understudy.deploy.skill import load_skill, write_skill
-from understudy.envs.arms.arm import Observation, Start
+from understudy.envs.arms.arm import Command, Observation, Start
 from understudy.envs.control import Control
 from understudy.envs.policy import ObservationDict
 from understudy.errors import InputError, RobotMismatch
@@ -196,7 +196,38 @@ def test_a_bug_in_a_listener_still_leaves_the_arm_holding(tmp_path: Path) -> Non
     assert at_rest(arm)
 
 
+class StuckArm(TinyArm):
+    """Takes commands, and stays where it is from `stuck_after_ns` on."""
+
+    def __init__(self, stuck_after_s: float) -> None:
+        super().__init__(PANDA.model_copy(update={"following_error_rad": 0.2}))
+        self.stuck_after_ns = self.clock.now_ns() + round(stuck_after_s * SECOND)
+
+    def send(self, command: Command) -> Command:
+        stood = self.joints
+        super().send(command)
+        if self.clock.now_ns() > self.stuck_after_ns:
+            self.joints = stood
+        return command
+
+
+def test_an_arm_that_does_not_follow_ends_it_and_is_held_where_it_is(tmp_path: Path) -> None:
+    arm = StuckArm(0.5)
+    outcome = runner(tmp_path, arm).run()
+    ended(outcome, "fault", arm)
+    assert outcome.why.startswith("Joint 1 ('panda_joint2') lags 0.2")
+    assert outcome.held
+    assert outcome.guard["following"] == 1
+    assert np.max(np.abs(arm.sent[-1].joint_position - arm.joints)) < 1e-6
+    ahead = max(np.max(np.abs(command.joint_position - arm.joints)) for command in arm.sent[11:])
+    assert ahead < 0.2 + PANDA.joints[1].velocity * PANDA.period_s
+
+
 # shadow mode
+
+
+def test_shadow_mode_does_not_mind_that_the_arm_follows_somebody_else(tmp_path: Path) -> None:
+    assert runner(tmp_path, StuckArm(-1.0), RunnerConfig(shadow=True)).run().ending == "time_limit"
 
 
 def test_shadow_mode_sends_nothing_and_says_what_it_would_have(tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from envs_support import EchoArm, adversary
+from envs_support import EchoArm, adversary, assert_limited, variant
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -22,57 +22,12 @@ from understudy.envs.arms.robot import RobotDescription, load_robot
 from understudy.errors import ArmFault, InputError
 
 PANDA = load_robot("panda")
-RELATIVE = 1e-6
-"""Rounding of finite differences, relative to the limit."""
-
-
-def variant(robot: RobotDescription, rate_hz: float, jerk_scale: float, acceleration_scale: float = 1.0):
-    """The same robot at another rate, and slower to change its motion: longer stops, so more to foresee."""
-    joints = tuple(
-        joint.model_copy(
-            update={"jerk": joint.jerk * jerk_scale, "acceleration": joint.acceleration * acceleration_scale}
-        )
-        for joint in robot.joints
-    )
-    return robot.model_copy(update={"rate_hz": rate_hz, "joints": joints})
 
 
 def weaker(robot: RobotDescription, scale: float, payload_kg: float) -> RobotDescription:
     """The same robot with less effort and something in hand, so that efforts are in the way."""
     joints = tuple(joint.model_copy(update={"effort": joint.effort * scale}) for joint in robot.joints)
     return robot.model_copy(update={"joints": joints, "payload_kg": payload_kg})
-
-
-def assert_limited(robot: RobotDescription, first: np.ndarray, sent: list[Command]) -> None:
-    """The promise: from standing at `first`, everything sent is inside the limits of `robot`."""
-    path = np.array([first] * 4 + [command.joint_position for command in sent])
-    assert np.all(np.isfinite(path))
-    assert np.all(path >= robot.joint_array("lower") - 1e-8)
-    assert np.all(path <= robot.joint_array("upper") + 1e-8)
-    for order, limit in enumerate(("velocity", "acceleration", "jerk"), start=1):
-        largest = np.abs(np.diff(path, n=order, axis=0)).max(axis=0) * robot.rate_hz**order
-        assert np.all(largest <= robot.joint_array(limit) * (1 + RELATIVE)), (limit, largest)
-    kinematics = Kinematics(robot)
-    tool = np.array([kinematics.tool_position(joints) for joints in path])
-    assert np.all(tool >= np.array(robot.workspace.low))
-    assert np.all(tool <= np.array(robot.workspace.high))
-    assert_efforts(robot, path)
-    widths = [command.gripper_position for command in sent if command.gripper_position is not None]
-    if robot.gripper and widths:
-        assert min(widths) >= 0.0
-        assert max(widths) <= robot.gripper.width
-        assert np.abs(np.diff([0.0, *widths])).max(initial=0.0) <= robot.gripper.speed / robot.rate_hz + 1e-12
-
-
-def assert_efforts(robot: RobotDescription, path: np.ndarray) -> None:
-    """The torques at the set points, with the velocity and acceleration that their differences tell."""
-    dynamics = Dynamics(robot)
-    velocity = (path[2:] - path[:-2]) * (0.5 * robot.rate_hz)
-    acceleration = np.diff(path, n=2, axis=0) * robot.rate_hz**2
-    needed = [dynamics.torque(*state) for state in zip(path[1:-1], velocity, acceleration, strict=True)]
-    assert np.all(np.abs(needed).max(axis=0) <= robot.joint_array("effort") * (1 + RELATIVE)), np.abs(needed).max(
-        axis=0
-    )
 
 
 def attack(robot: RobotDescription, seed: int, count: int) -> tuple[Guard, EchoArm]:
