@@ -1,4 +1,4 @@
-// Live pictures: one large, the others small; a click or its key makes another one large.
+// Live pictures: two beside each other and equally high; or one large and the others small, where a click chooses.
 
 import { $, el } from "./dom.js";
 
@@ -9,23 +9,37 @@ export class Cameras {
   constructor() {
     this.feeds = new Map();
     this.chosen = sessionStorage.getItem("understudy-camera") ?? "";
+    this.large = sessionStorage.getItem("understudy-camera-large") === "true";
+    $("camera-large").addEventListener("click", () => this.enlarge(!this.large));
   }
 
   show(names, looking) {
     this.looking = looking;
     for (const name of names) if (!this.feeds.has(name)) this.open(name);
     for (const [name, feed] of this.feeds) if (!names.includes(name)) this.shut(name, feed);
-    if (!names.includes(this.chosen)) this.choose(names[0] ?? "");
+    const chosen = names.includes(this.chosen) ? this.chosen : (names[0] ?? "");
+    if (chosen !== this.main) this.choose(chosen);
     $("camera-none").hidden = names.length > 0 && Boolean(this.feeds.get(this.chosen)?.url);
   }
 
   open(name) {
     const thumb = el("button", { type: "button", className: "thumb" }, el("img", { alt: "" }), el("span", {}, name));
     thumb.setAttribute("aria-label", `Show camera ${name} large`);
-    thumb.addEventListener("click", () => this.choose(name));
-    const feed = { name, number: -1, url: "", thumb, running: true };
+    thumb.addEventListener("click", () => {
+      this.choose(name);
+      this.enlarge(true);
+    });
+    const feed = { name, number: -1, url: "", thumb, running: true, ratio: 4 / 3 };
+    const small = thumb.querySelector("img");
+    small.addEventListener("load", () => {
+      const ratio = small.naturalWidth / small.naturalHeight;
+      if (ratio === feed.ratio) return;
+      feed.ratio = ratio;
+      this.layOut();
+    });
     this.feeds.set(name, feed);
     $("camera-others").append(thumb);
+    this.layOut();
     this.follow(feed);
   }
 
@@ -34,18 +48,38 @@ export class Cameras {
     feed.thumb.remove();
     URL.revokeObjectURL(feed.url);
     this.feeds.delete(name);
+    this.layOut();
+  }
+
+  enlarge(large) {
+    this.large = large;
+    sessionStorage.setItem("understudy-camera-large", String(large));
+    this.layOut();
+  }
+
+  // Two pictures share the width as their proportions are, and so are equally high.
+  layOut() {
+    const two = this.feeds.size === 2;
+    $("cameras").classList.toggle("pair", two && !this.large);
+    $("camera-large").hidden = !two;
+    $("camera-large").textContent = this.large ? "Show both" : "Enlarge";
+    for (const feed of this.feeds.values()) {
+      const main = feed.name === this.chosen;
+      feed.thumb.hidden = main || this.feeds.size < 2;
+      $(main ? "camera-main" : "camera-others").style.setProperty("--ratio", feed.ratio);
+    }
   }
 
   choose(name) {
-    this.chosen = name;
+    this.chosen = this.main = name;
     sessionStorage.setItem("understudy-camera", name);
-    for (const feed of this.feeds.values()) feed.thumb.hidden = feed.name === name || this.feeds.size < 2;
     const feed = this.feeds.get(name);
     const figure = $("camera-main");
     figure.querySelector("figcaption").textContent = name;
     figure.querySelector("img").alt = name ? `camera ${name}` : "";
     if (feed?.url) figure.querySelector("img").src = feed.url;
     else figure.querySelector("img").removeAttribute("src");
+    this.layOut();
   }
 
   async follow(feed) {

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
 import pytest
 from console_support import PATIENT, Stand, console, lift
 
@@ -322,6 +323,19 @@ class TestByPointer:
             stand.wait_state("ready", "review")
 
 
+def pictures(page: Page) -> list[list[float]]:
+    """(x, y, width, height) of the pictures that are shown, without the bars that fill their frames."""
+    found: list[list[float]] = page.evaluate(
+        """() => [...document.querySelectorAll("#camera-main img, .thumb:not([hidden]) img")].map((one) => {
+          const box = one.getBoundingClientRect();
+          const scale = Math.min(box.width / one.naturalWidth, box.height / one.naturalHeight);
+          const [width, height] = [scale * one.naturalWidth, scale * one.naturalHeight];
+          return [box.x + (box.width - width) / 2, box.y + (box.height - height) / 2, width, height];
+        })"""
+    )
+    return found
+
+
 class TestWhatItShows:
     def test_a_reload_in_mid_take_changes_nothing(self, stand: Stand, open_page: Open) -> None:
         page = open_page()
@@ -410,6 +424,35 @@ class TestWhatItShows:
     def test_a_picture_of_the_scene_is_shown(self, stand: Stand, open_page: Open) -> None:
         page = open_page()
         page.wait_for_function("() => document.querySelector('#camera-main img').naturalWidth === 480")
+
+    @pytest.mark.parametrize("size", [DESK, TABLET], ids=["desk", "tablet"])
+    def test_two_views_are_equally_high_beside_each_other(
+        self, stand: Stand, open_page: Open, size: dict[str, int]
+    ) -> None:
+        """One view does not tell how far away things are."""
+        page = open_page(viewport=size)
+        page.wait_for_function(
+            """() => [["#camera-main img", 480], [".thumb:not([hidden]) img", 288]]
+              .every(([where, width]) => document.querySelector(where).naturalWidth === width)"""
+        )
+        (x, y, width, height), (other_x, other_y, other_width, other_height) = shown = pictures(page)
+        assert x + width <= other_x + 1
+        assert other_x + other_width <= size["width"]
+        assert (y, height) == pytest.approx((other_y, other_height), abs=2)
+        assert height >= 255
+        page.click("#camera-large")
+        assert pictures(page)[0][2] >= width  # on the tablet it is as high as it can be already
+        assert pictures(page)[1][2] < other_width
+        page.reload()  # as it was left
+        page.wait_for_function("() => document.querySelector('#camera-main img').naturalWidth === 480")
+        assert page.inner_text("#camera-main figcaption") == "front"
+        page.click(".thumb:not([hidden])")
+        assert page.inner_text("#camera-main figcaption") == "side"
+        assert page.inner_text("#camera-large") == "Show both"
+        page.click(".thumb:not([hidden])")
+        page.click("#camera-large")
+        page.wait_for_function("() => document.querySelector('.thumb:not([hidden]) img').naturalWidth === 288")
+        assert np.allclose(pictures(page), shown, atol=2.0)
 
     def test_nothing_comes_from_elsewhere(self, stand: Stand, browser: Browser, open_page: Open) -> None:
         asked: list[str] = []
