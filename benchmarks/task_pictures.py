@@ -1,4 +1,4 @@
-"""Draws docs/images/task-<name>.png: a frame of each task, played by its expert; a goal is a ring around its tolerance.
+"""Draws docs/images/task-<name>.png: a frame of each task, played by its expert; a goal is a ball of its tolerance.
 
 python -m understudy.benchmarks.task_pictures --out docs/images
 """
@@ -10,17 +10,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-from PIL import Image, ImageDraw
+from PIL import Image
 
-from understudy.envs.arms.sim_render import CAMERAS, View
+from understudy.envs.arm_env import ArmEnv
+from understudy.envs.arms.sim_render import View
 from understudy.envs.experts.expert import make_expert
 from understudy.envs.make import make_env
+from understudy.envs.tasks.marks import goal_marks
 
 VIEW = View(yaw_rad=-0.054, pitch_rad=-0.112, fov_scale=0.62)
 SIZE, FINER = (560, 420), 3
-GREEN = (30, 150, 60)
 
 
 @dataclass(frozen=True)
@@ -61,22 +60,20 @@ def frame(task: str, shot: Shot) -> Image.Image:
     env = make_env(task, shot.robot)
     try:
         steps = _play(env, shot, None)
-        goal = _play(env, shot, round(shot.share * steps))
+        _play(env, shot, round(shot.share * steps))
         arm: Any = env.control.arm
         simulated = arm.inner
         simulated.renderer.set_view(shot.view)
         width, height = (FINER * side for side in SIZE)
-        picture = Image.fromarray(simulated.renderer.draw("front", width, height))
+        marks = goal_marks(env.task.goal, env.aligned.values if env.aligned else {})
+        picture = Image.fromarray(simulated.renderer.draw("front", width, height, marks))
     finally:
         env.close()
-    if goal is not None:
-        tolerance = env.task.goal.tolerance_m if env.task.goal else 0.0
-        _ring(picture, shot.view, np.asarray(goal, np.float64), tolerance)
     return picture.resize(SIZE, Image.Resampling.LANCZOS)
 
 
-def _play(env: Any, shot: Shot, steps: int | None) -> Any:
-    """Play `steps` steps and return the goal there, or the whole episode and return how many steps it took."""
+def _play(env: ArmEnv, shot: Shot, steps: int | None) -> int:
+    """Play so many steps, or the whole episode, from its start; returns how many that were."""
     expert = make_expert(env.task.name, shot.robot)
     observation, _ = env.reset(seed=shot.seed)
     expert.reset(observation)
@@ -84,23 +81,7 @@ def _play(env: Any, shot: Shot, steps: int | None) -> Any:
     while not done and played != steps:
         observation, _, terminated, truncated, _ = env.step_units(expert.act(observation))
         done, played = terminated or truncated, played + 1
-    return played if steps is None else observation.get("goal_position")
-
-
-def _ring(picture: Image.Image, view: View, centre: NDArray[np.float64], radius: float) -> None:
-    """A sphere's outline, as the camera would see it."""
-    eye, target, fov_deg = view.stand(CAMERAS["front"])
-    ahead = np.subtract(target, eye) / np.linalg.norm(np.subtract(target, eye))
-    right = np.cross(ahead, (0.0, 0.0, 1.0))
-    right /= np.linalg.norm(right)
-    up = np.cross(right, ahead)
-    away = centre - eye
-    scale = picture.height / 2 / np.tan(np.radians(fov_deg) / 2) / float(away @ ahead)
-    x, y = picture.width / 2 + scale * float(away @ right), picture.height / 2 - scale * float(away @ up)
-    size = scale * radius
-    draw = ImageDraw.Draw(picture)
-    draw.ellipse((x - size, y - size, x + size, y + size), outline=GREEN, width=2 * FINER)
-    draw.ellipse((x - 3 * FINER, y - 3 * FINER, x + 3 * FINER, y + 3 * FINER), fill=GREEN)
+    return played
 
 
 if __name__ == "__main__":

@@ -22,7 +22,8 @@ COLOUR = (0.0, 114.0, 178.0)
 """Blue, which eyes that do not tell red from green tell from the red objects."""
 INSIDE, RIM = 0.42, 0.9
 """How much of the picture it covers, of 1."""
-RIM_PIXELS = 1.6
+RIM_PIXELS, RIM_SHARE = 1.6, 0.06
+"""How wide its rim is: at least so many pixels, and that share of its radius."""
 
 
 @dataclass(frozen=True)
@@ -77,7 +78,8 @@ def _draw(picture: NDArray[np.uint8], depth: NDArray[np.float32], lens: Lens, ma
     front = nearest - np.sqrt(np.maximum(mark.radius_m**2 - miss**2, 0.0) / square)
     pixel_m = z / focal
     covered = np.clip((mark.radius_m - miss) / pixel_m + 0.5, 0.0, 1.0)
-    rim = np.clip(RIM_PIXELS + 0.5 - (mark.radius_m - miss) / pixel_m, 0.0, 1.0)
+    rim_m = max(RIM_PIXELS * pixel_m, RIM_SHARE * mark.radius_m)
+    rim = np.clip((rim_m - (mark.radius_m - miss)) / pixel_m + 0.5, 0.0, 1.0)
     seen = front < lens.depth_m(depth[rows, columns])
     share = (seen * covered * (INSIDE + (RIM - INSIDE) * rim))[:, :, None]
     patch = picture[rows, columns]
