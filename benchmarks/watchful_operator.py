@@ -1,8 +1,9 @@
 """A scripted operator who watches a policy lift, takes over when it strays, and hands back when it is on its way again.
 
 It strays where the policy, looking anew, would do something far from what the operator would (the rule of SafeDAgger,
-Zhang and Cho 2017), for longer than a person hesitates. The operator is the expert of `lift` with human manners, whose
-phase follows what the arm does whoever drives it.
+Zhang and Cho 2017), for longer than a person hesitates; and where it is at it for longer than a lift takes, because one
+that hovers over the cube is never far off. The operator is the expert of `lift` with human manners, whose phase follows
+what the arm does whoever drives it.
 """
 
 from __future__ import annotations
@@ -45,12 +46,14 @@ class WatchConfig:
     units, whose range is 2."""
     patience: int = 8
     """Control periods in a row that the policy may be far off."""
-    trust: int = 4
+    slow: int = 80
+    """Control periods that the policy may drive without having lifted; demonstrations take 35 to 70."""
+    trust: int = 20
     """Control periods in a row that the policy must not be far off for the operator to hand back."""
 
     def __post_init__(self) -> None:
-        if not (0.0 < self.far < 2.0 and self.patience >= 1 and self.trust >= 1):
-            raise InputError(f"The watchful operator needs 0 < far < 2, patience and trust from 1 on, got {self}.")
+        if not (0.0 < self.far < 2.0 and min(self.patience, self.slow, self.trust) >= 1):
+            raise InputError(f"The watchful operator needs 0 < far < 2, and the others from 1 on, got {self}.")
 
 
 class LiftWatcher(LiftExpert):
@@ -89,10 +92,13 @@ class WatchfulOperator:
         self._expert = LiftWatcher(robot, HumanStyle(), rng)
         self._disagreed = 0
         """Ticks in a row that speak for a change of who drives."""
+        self._alone = 0
+        """Ticks that the policy has driven for by now."""
         self._handing_back = False
 
     def reset(self, observation: Mapping[str, NDArray[Any]]) -> None:
         """See `Device`. Handing back resets the device too, and the episode goes on."""
+        self._disagreed = self._alone = 0
         if self._handing_back:
             self._handing_back = False
             return
@@ -100,7 +106,7 @@ class WatchfulOperator:
         style = dataclasses.replace(HumanStyle.sample(self._rng), wrong_start_m=(0.0, 0.0))
         self._expert = LiftWatcher(self._robot, style, self._rng)
         self._expert.reset(observation)
-        self.driving, self._disagreed = False, 0
+        self.driving = False
 
     def read(self, aligned: Aligned) -> DeviceReading:
         """See `Device`."""
@@ -108,13 +114,16 @@ class WatchfulOperator:
         off = np.abs(self._spec.normalise(wanted) - self._policy.predict(aligned.values)[0]).max()
         far = bool(off > self._config.far)
         self._disagreed = self._disagreed + 1 if far != self.driving else 0
-        if not self.driving and self._disagreed >= self._config.patience:
-            self.driving, self._disagreed = True, 0
-            return DeviceReading(wanted, ("intervene",))
-        if self.driving and self._disagreed >= self._config.trust:
-            self.driving, self._disagreed, self._handing_back = False, 0, True
+        self._alone += 1
+        if self.driving:
+            if self._disagreed < self._config.trust:
+                return DeviceReading(wanted)
+            self.driving, self._handing_back = False, True
             return DeviceReading(neutral(self._spec, aligned), ("release",))
-        return DeviceReading(wanted if self.driving else neutral(self._spec, aligned))
+        if self._disagreed < self._config.patience and self._alone < self._config.slow:
+            return DeviceReading(neutral(self._spec, aligned))
+        self.driving, self._disagreed = True, 0
+        return DeviceReading(wanted, ("intervene",))
 
     def close(self) -> None:
         """See `Device`."""
