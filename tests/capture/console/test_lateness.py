@@ -112,9 +112,10 @@ def test_a_page_in_chromium_behind_a_slow_network(browser: Browser, tmp_path: Pa
         page = context.new_page()
         page.add_init_script(f"({SAY_LATE})()")
         page.goto(stand.url)
-        page.wait_for_function("() => document.getElementById('state').textContent === 'ready'")
+        shows = "(word) => document.getElementById('state').textContent === word"
+        page.wait_for_function(shows, arg="ready")
         page.keyboard.press("Enter")
-        stand.wait_state("recording")
+        page.wait_for_function(shows, arg="recording")
         before = x_of(stand)
         page.keyboard.down("s")
         stand.wait(lambda: page.wait_for_timeout(30) or x_of(stand) < before - 0.02, "moving")
