@@ -224,7 +224,6 @@ class SessionLoop:
 
     def turn(self) -> None:
         """One turn: answer wishes, then one control period of the take, or a look at the device."""
-        before = self.session.state
         for request in self._mail.take():
             try:
                 request.answer_by(self._wish)
@@ -235,8 +234,6 @@ class SessionLoop:
             self._tick()
         else:
             self._between()
-        if self.session.state not in (before, "recording"):
-            self._forget_typed()
         self._draw()
         if (self._clock.now_ns() - self._published_ns) * self.config.view_hz >= 1e9:
             self._publish()
@@ -362,13 +359,13 @@ class SessionLoop:
             told = "lost" in events or (self._device_lost and "back" not in events)
         self._device_lost, self._device_says = bool(told), self.session.device_says
 
-    def _forget_typed(self) -> None:
-        """What was pressed before there was this state to answer to is no answer to it."""
-        if self.session.stage.aligned is None:
-            return
+    def _pressed_before(self) -> tuple[Event, ...]:
+        """What was pressed before there was this state to answer to, and counts all the same; the rest is forgotten."""
+        if self.session.state in (self._view.state, "recording", "saving") or self.session.stage.aligned is None:
+            return ()
         events = self.session.poll()
         self._hear(events)
-        self._press(tuple(event for event in events if event in ALWAYS), self.session.state)
+        return tuple(event for event in events if event in ALWAYS)
 
     def _press(self, events: tuple[Event, ...], state: State) -> None:
         """What was pressed on the device in `state`; what cannot be now is said, and nothing more."""
@@ -435,7 +432,10 @@ class SessionLoop:
         self._published_ns = self._clock.now_ns()
         if self.session.state == "recording":
             self._wishes.findings = self._gate.during()
+        pressed = () if self._closed else self._pressed_before()
         self._put(self._look())
+        if pressed:
+            self._press(pressed, self.session.state)
 
     def _show_saving(self) -> None:
         saving = prompt("saving")

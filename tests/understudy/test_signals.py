@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM are noted and acted on between two steps."""
+"""Ctrl-C, SIGTERM and SIGHUP are noted and acted on between two steps."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ import threading
 
 import pytest
 
-from understudy.cli.signals import noted_signals, uninterrupted
+from understudy.cli.signals import noted_signals, terminated_as_interrupted, uninterrupted
 
-NUMBERS = (signal.SIGINT, signal.SIGTERM)
+NUMBERS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 @pytest.mark.parametrize("number", NUMBERS)
@@ -48,3 +48,19 @@ def test_other_threads_have_no_signals() -> None:
     thread.start()
     thread.join()
     assert seen == [False]
+
+
+def test_under_nohup_a_closed_terminal_is_nothing() -> None:
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        with terminated_as_interrupted(), noted_signals() as asked:
+            signal.raise_signal(signal.SIGHUP)
+            assert not asked.is_set()
+    finally:
+        signal.signal(signal.SIGHUP, before)
+
+
+@pytest.mark.parametrize("number", NUMBERS)
+def test_where_none_is_noted_all_end_a_command_alike(number: signal.Signals) -> None:
+    with pytest.raises(KeyboardInterrupt), terminated_as_interrupted():
+        signal.raise_signal(number)

@@ -7,6 +7,7 @@ This module owns which arm, device and dataset come together, and the loop of a 
 from __future__ import annotations
 
 import contextlib
+import errno
 import getpass
 import json
 import math
@@ -14,7 +15,7 @@ import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal, TextIO
 
 import tyro
 
@@ -47,7 +48,7 @@ if TYPE_CHECKING:
 __all__ = ["Record"]
 
 Stop = Callable[[], bool]
-"""Whether Ctrl-C or SIGTERM has come."""
+"""Whether Ctrl-C, SIGTERM or SIGHUP has come."""
 
 COUNTDOWN_S = 3.0
 """A person has this long from the start key to the first step, unless they say otherwise."""
@@ -389,12 +390,13 @@ class Record:
         done = total >= self.episodes
         if self.json:
             row = {"path": str(dataset.path), "recorded": total - before, "dropped": dropped, "episodes": total}
-            print(json.dumps({**row, "asked": self.episodes, "takes": list(takes), "done": done}))
+            _say(json.dumps({**row, "asked": self.episodes, "takes": list(takes), "done": done}), sys.stdout)
             return 0 if done else 1
         waiting = f", {len(takes)} takes wait in {dataset.path / 'recording'}" if takes else ""
-        print(
+        _say(
             f"{dataset.path}: {total} episodes of {dataset.task} on {dataset.robot} "
-            f"({total - before} new, {dropped} not kept{waiting}). Next: understudy dataset check {dataset.path}"
+            f"({total - before} new, {dropped} not kept{waiting}). Next: understudy dataset check {dataset.path}",
+            sys.stdout,
         )
         return 0 if done else 1
 
@@ -421,8 +423,13 @@ def _report_recovery(dataset: Dataset) -> None:
         _say(f"warning: {reason}")
 
 
-def _say(text: str) -> None:
-    print(text, file=sys.stderr, flush=True)
+def _say(text: str, stream: TextIO | None = None) -> None:
+    """Print a line, by default to standard error; a terminal that is closed hears nothing, and ends nothing."""
+    try:
+        print(text, file=stream or sys.stderr, flush=True)
+    except OSError as error:
+        if error.errno != errno.EIO:
+            raise
 
 
 def _user() -> str:

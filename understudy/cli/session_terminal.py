@@ -29,6 +29,8 @@ KEYS_HELP = (
     "enter prepare, start   . stop   g success   b failure   m unmark   y keep   n drop   z undo last kept   Z redo\n"
     "h {hold}   v take over   V hand back   q quit"
 )
+ANSWERED = ("idle", "ready", "review")
+"""States in which the operator is asked for something."""
 ALWAYS = ("hold", "stop")
 """What counts whatever the terminal shows: it ends motion."""
 _CLEAR = "\r\x1b[2K"
@@ -52,6 +54,8 @@ class SessionTerminal:
         self._keys: TerminalKeys | None = None
         self._reads = keys and sys.stdin is not None and sys.stdin.isatty()
         self._ending = threading.Event()
+        self._fulfilling = threading.Lock()
+        """Held while a typed wish is fulfilled, and what was typed meanwhile is forgotten."""
         self._threads = [threading.Thread(target=self._watch, name="terminal")]
         if self._reads:
             self._threads.append(threading.Thread(target=self._read, name="terminal-keys"))
@@ -93,6 +97,12 @@ class SessionTerminal:
                 self._ending.wait(REDRAW_S)  # only numbers change
 
     def _show(self, view: SessionView) -> None:
+        state = None if self._shown is None else self._shown.state
+        # what is asked of somebody appears once what they typed before is out of the way
+        with self._fulfilling if view.state in ANSWERED and view.state != state else contextlib.nullcontext():
+            self._draw(view)
+
+    def _draw(self, view: SessionView) -> None:
         for line in news(self._shown, view):
             self._say(line)
         if self._redraws and not self._ending.is_set():
@@ -113,18 +123,24 @@ class SessionTerminal:
 
         assert self._keys is not None
         while not self._ending.is_set() and not self._keys.gone:
-            for key in self._keys.typed(wait_s=REDRAW_S):
+            keys = self._keys.typed(wait_s=REDRAW_S)
+            shown = self._shown
+            for key in keys:
                 event = EVENTS.get(key)
                 if event == "quit":
                     self.quit.set()
-                elif event is not None and (event in ALWAYS or self._answers()):
+                elif event is not None and (event in ALWAYS or self._answers(shown)):
                     self._ask(event)  # type: ignore[arg-type]
 
-    def _answers(self) -> bool:
-        """Whether what is typed now answers to what the session is: it is what the terminal has shown."""
-        return self._shown is not None and self._shown.state == self._loop.latest.state
+    def _answers(self, shown: SessionView | None) -> bool:
+        """Whether what was typed when the terminal showed this answers to what the session is."""
+        return shown is not None and shown.state == self._loop.latest.state
 
     def _ask(self, wish: Wish) -> None:
+        with self._fulfilling:
+            self._fulfil(wish)
+
+    def _fulfil(self, wish: Wish) -> None:
         state = self._loop.latest.state
         try:
             self._loop.ask(meant(wish, self._loop.latest.possible))
