@@ -20,6 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from understudy.capture.devices.device import Event
+from understudy.capture.devices.make import AUTOMATIC
 from understudy.capture.gate import Gate
 from understudy.capture.loop_config import LoopConfig
 from understudy.capture.movers import HELD
@@ -362,6 +363,8 @@ class SessionLoop:
     def _pressed_before(self) -> tuple[Event, ...]:
         """What was pressed before there was this state to answer to, and counts all the same; the rest is forgotten."""
         if self.session.state in (self._view.state, "recording", "saving") or self.session.stage.aligned is None:
+            return ()
+        if self.session.device.name in AUTOMATIC:  # it presses nothing too early
             return ()
         events = self.session.poll()
         self._hear(events)
