@@ -24,11 +24,12 @@ from sensor_msgs.msg import Image, JointState
 from understudy.benchmarks import capture_source
 from understudy.capture.hardware import HardwareConfig
 from understudy.capture.session import Session, SessionConfig
+from understudy.capture.session_loop import SessionLoop
 from understudy.capture.watch_stage import WatchedDevice, WatchStage, make_watch_stage
 from understudy.datasets.camera_streams import frames_file, kept_frames
 from understudy.datasets.store import Dataset
 from understudy.envs.arms.robot import load_robot
-from understudy.envs.arms.ros_common import array_to_image
+from understudy.envs.arms.ros_common import Graph, array_to_image
 from understudy.envs.tasks.free import free_task
 from understudy.errors import StaleObservation
 
@@ -238,6 +239,51 @@ def test_a_simulators_time_is_the_takes_time_and_its_reset_is_told(driver: Drive
         assert len(session.dataset.read(session.keep())) == 10
     finally:
         stage.close()
+
+
+def test_a_fault_in_the_thread_that_reads_is_told_and_fails_the_take(
+    driver: Driver, stage: WatchStage, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Reading ended in silence, which looked like a driver that does."""
+    loop = SessionLoop(session_on(stage, tmp_path))
+    wait_until(lambda: joints_light(stage).state == "alive", "joints")
+    loop.turn()
+    loop.ask("start", "anyway")
+    for _ in range(10):
+        loop.turn()
+
+    def break_off(message: JointState) -> None:
+        raise ZeroDivisionError("planted")
+
+    monkeypatch.setattr(stage._live._sensors._joint_reader, "read", break_off)  # type: ignore[attr-defined]
+    deadline = time.monotonic() + 20.0
+    while loop.view().state == "recording" and time.monotonic() < deadline:
+        loop.turn()
+    view = loop.view()
+    assert view.state == "review"
+    told = "reading the topics has broken off (ZeroDivisionError('planted')); start the session anew"
+    failing = [finding.text for finding in view.findings if finding.severity == "failure"]
+    assert any(text.startswith("a fault ended the take: 'joint_position' is") for text in failing), failing
+    assert any(text.startswith("joints is stale") and told in text for text in failing), failing
+    assert told in joints_light(stage).why
+    assert told in loop.ask("keep")  # and is kept on a second word only
+    assert loop.view().state == "review"
+    loop.close()
+
+
+def test_a_fault_in_a_callback_of_the_graph_is_told(driver: Driver) -> None:
+    def break_off(message: JointState) -> None:
+        raise ZeroDivisionError("planted")
+
+    graph = Graph("fragile")
+    try:
+        graph.node.create_subscription(JointState, "/joint_states", break_off, 10)
+        graph.start()
+        wait_until(lambda: graph.failure, "the fault")
+        told = "hearing the graph has broken off (ZeroDivisionError('planted')); start anew"
+        assert graph.why_silent("/joint_states", "sensor_msgs/msg/JointState") == told
+    finally:
+        graph.close()
 
 
 def test_a_recorder_that_is_killed_leaves_a_take_with_its_samples(tmp_path: Path) -> None:
