@@ -24,10 +24,7 @@ from understudy.envs.arms.clock import Clock, MonotonicClock
 from understudy.errors import InputError
 
 SILENT = "No page is in control, or it is silent: open the console and take control."
-LATE = (
-    "The page's input arrives {late_s:.1f} s late and moves nothing: the network, or the machine that shows the page, "
-    "is too slow. Reload the page if this stays."
-)
+LATE = "The page's input arrives {late_s:.1f} s late and moves nothing; if this stays, reload the page."
 START_AGAIN = "The page is there again; press start, or prepare the next take, before it moves the arm."
 
 

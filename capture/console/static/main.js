@@ -48,6 +48,7 @@ function see(message) {
   desk = message.desk;
   input.see(view);
   if (before && before !== "recording" && view.state === "recording" && desk.controlling) show("session");
+  if (before === "recording" && view.state !== "recording") told.until = 0; // why the take ended is in the view
   showBanner(view, desk);
   showSaid();
   showControl();

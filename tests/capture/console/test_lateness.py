@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -123,6 +124,9 @@ def test_a_page_in_chromium_behind_a_slow_network(browser: Browser, tmp_path: Pa
         # For a second nothing arrives, then all of it, late.
         stand.wait(lambda: page.wait_for_timeout(30) or stand.state == "review", "the take to end")
         assert stand.device.lost
+        said = "() => document.getElementById('said').textContent"
+        page.wait_for_function(f"{said[6:]}.includes('device lost')")
+        assert re.search(r"Take ended \(device lost\).* The page's input arrives \d\.\d s late", page.evaluate(said))
         stood = x_of(stand)
         page.wait_for_timeout(1500)
         assert x_of(stand) == stood
