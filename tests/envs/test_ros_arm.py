@@ -20,6 +20,8 @@ from trajectory_msgs.msg import JointTrajectory
 
 from understudy.envs.arm_env import ArmEnv
 from understudy.envs.arms.arm import Arm, Command, Start
+from understudy.envs.arms.following import Following
+from understudy.envs.arms.guard import Guard
 from understudy.envs.arms.robot import load_robot
 from understudy.envs.arms.ros_arm import LEAD_PERIODS, RIVALS_EVERY_S, RosArm, step_trajectory
 from understudy.envs.arms.sim_arm import SimArm
@@ -131,6 +133,50 @@ def test_plain_rclpy_sees_the_commands(shared: RosArm, starts: Starts):
         assert fingers[0].data == pytest.approx([0.01, 0.01])
         assert shared.refused == {}
     finally:
+        plain.close()
+
+
+def keep_sending(guard: Guard, place: np.ndarray) -> None:
+    """Ask for a place for two seconds, at the robot's rate."""
+    for _ in range(40):
+        time.sleep(PANDA.period_s)
+        guard.send(Command(place))
+
+
+def test_a_drive_that_takes_no_notice_is_sent_back_to_where_the_arm_is(domain: int):
+    """In a protective stop its controller listens, and its joints are reported as ever."""
+    ros = PANDA.ros
+    states = ros.joint_states.model_copy(update={"topic": "/stopped/joint_states"})
+    told = {"joint_states": states, "command_topic": "/stopped/command", "gripper_topic": None, "poses": {}}
+    robot = PANDA.model_copy(update={"ros": ros.model_copy(update=told)})
+    plain, arm = PlainNode("stopped_drive"), RosArm(robot, cameras=(), node_name="commander")
+    try:
+        message = joint_state(robot, PANDA.home)
+        message.velocity = [0.0] * len(message.position)
+        publisher = plain.node.create_publisher(JointState, "/stopped/joint_states", 10)
+
+        def report() -> None:
+            message.header.stamp = plain.node.get_clock().now().to_msg()
+            publisher.publish(message)
+
+        plain.node.create_timer(0.01, report)
+        heard = plain.listen(JointTrajectory, "/stopped/command", 100)
+        arm.wait_until_ready(timeout_s=15.0)
+        wait_until(lambda: arm.listened_to, "the drive's controller")
+        guard = Guard(arm)
+        guard.send(Command(PANDA.home))
+        away = PANDA.home + np.array([0.9, 0, 0, 0, 0, 0, 0])
+        with pytest.raises(ArmFault, match=r"Joint 0 .* lags .*at most 0\.7\d+ rad is allowed\. .*protective stop"):
+            keep_sending(guard, away)
+        guard.hold()
+        assert guard.at_rest
+        wait_until(lambda: np.allclose(heard[-1].points[0].positions, PANDA.home), "the hold")
+        ahead = positions(heard)[:, 0] - PANDA.home[0]
+        limit = Following(robot, hardware=True).limits_rad[0]
+        assert limit < ahead.max() <= limit + PANDA.joints[0].velocity * PANDA.period_s
+        assert ahead[-2:] == pytest.approx([0.0, 0.0])
+    finally:
+        arm.close()
         plain.close()
 
 
