@@ -427,6 +427,8 @@ class SessionLoop:
         if looked:
             self._drawn_ns = now_ns
             self._shown.update(self._pictures.turn(looked, self.session.stage.aligned, now_ns))
+        if self._pictures.failure:
+            self._wishes.message, self._pictures.failure = self._pictures.failure, ""
 
     # the view
 

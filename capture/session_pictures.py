@@ -2,13 +2,15 @@
 
 Recorded cameras are shown as they were observed. A simulated scene is drawn by a process of its own, because a control
 thread has no time for that: from the front and from the side, because one view does not tell how far away things are,
-and with the goal, which nobody could see otherwise. Called from the session's thread only.
+and with the goal, which nobody could see otherwise. Called from the session's thread only; starting that process takes
+longer than a control period has, and is done in a thread of its own.
 """
 
 from __future__ import annotations
 
 import contextlib
 import importlib.util
+import threading
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -19,6 +21,7 @@ from understudy.datasets.align import Aligned
 from understudy.envs.arms.arm import Observation, Start
 from understudy.envs.arms.robot import CameraDescription, RobotDescription
 from understudy.envs.tasks.task import Task
+from understudy.errors import UnderstudyError
 
 if TYPE_CHECKING:
     from understudy.envs.arms.sim_camera import CameraProcess
@@ -52,7 +55,11 @@ class SessionPictures:
         drawn = (*(SIZES if simulated else ()), *((WANTED,) if hardware else ()))
         self._drawn = tuple(name for name in drawn if name not in observed) if _can_draw() else ()
         self._robot = _with_cameras(robot)
+        self.failure = ""
+        """Why nothing can be drawn, as a sentence; empty while it can, or nobody tried."""
         self._process: CameraProcess | None = None
+        self._started: CameraProcess | None = None
+        self._starting: threading.Thread | None = None
         self._asked: Mapping[str, str] = {}
         """Where from -> whose picture that will be."""
         self._shows: dict[str, Observation] = {}
@@ -95,6 +102,9 @@ class SessionPictures:
 
     def close(self) -> None:
         """End the drawing process."""
+        if self._starting is not None:
+            self._starting.join()
+            self._process = self._begun()
         if self._process is not None:
             self._process.close()
             self._process = None
@@ -121,13 +131,34 @@ class SessionPictures:
         if not due:
             return
         if self._process is None:
-            from understudy.envs.arms.sim_camera import CameraProcess
-
-            self._process = CameraProcess(self._robot, self._task.objects, tuple(SIZES), self._task.goal)
+            self._process = self._begun()
+            if self._process is None:
+                return
         chosen = (WANTED,) if WANTED in due else tuple(due)
         self._asked = {"front" if name == WANTED else name: name for name in chosen}
         self._process.ask(due[chosen[0]], now_ns, tuple(self._asked))
         self._shows |= {name: due[name] for name in chosen}
+
+    def _begun(self) -> CameraProcess | None:
+        """The drawing process once it runs; None while it is being started."""
+        if self._starting is None:
+            self._starting = threading.Thread(target=self._start, name="pictures", daemon=True)
+            self._starting.start()
+        if self._starting.is_alive():
+            return None
+        if self._started is None:  # it could not be: nothing is drawn, and that is told
+            self._drawn = ()
+            return None
+        self._starting, started, self._started = None, self._started, None
+        return started
+
+    def _start(self) -> None:
+        try:
+            from understudy.envs.arms.sim_camera import CameraProcess
+
+            self._started = CameraProcess(self._robot, self._task.objects, tuple(SIZES), self._task.goal)
+        except (OSError, ImportError, UnderstudyError) as error:
+            self.failure = f"No pictures of the scene can be drawn: {error}"
 
     def _scene(self, camera: str, seen: Aligned | None) -> Observation | None:
         """What is to be drawn; None where that is not known in full."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -20,6 +21,7 @@ from understudy.capture.session_pictures import WANTED, SessionPictures
 from understudy.datasets.align import Aligned
 from understudy.datasets.store import Dataset
 from understudy.envs.arm_env import ArmEnv
+from understudy.envs.arms import sim_camera
 from understudy.envs.arms.robot import load_robot
 from understudy.envs.make import make_env
 from understudy.envs.tasks.task import make_task
@@ -173,6 +175,33 @@ def test_on_hardware_the_start_that_is_wanted_is_drawn_once() -> None:
         assert pictures.turn((WANTED,), None, 0) == {}  # it does not change
     finally:
         pictures.close()
+
+
+def test_nobody_waits_for_the_drawing_process_to_start(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It took two control periods of a take that somebody began to look at."""
+    robot, task, go_on = load_robot("panda"), make_task("lift"), threading.Event()
+
+    def slow(*_: object) -> None:
+        go_on.wait(10.0)
+        raise OSError("no process could be started")
+
+    monkeypatch.setattr(sim_camera, "CameraProcess", slow)
+    pictures = SessionPictures(robot, task, (), simulated=False, hardware=True)
+    pictures.want(task.start(robot, np.random.default_rng(0)))
+    began_s = time.monotonic()
+    for _ in range(10):
+        assert pictures.turn((WANTED,), None, 0) == {}
+    assert time.monotonic() - began_s < 0.1
+    go_on.set()
+    end = time.monotonic() + 10.0
+    while not pictures.failure:
+        assert time.monotonic() < end
+        pictures.turn((WANTED,), None, 0)
+        time.sleep(0.01)
+    assert pictures.failure == "No pictures of the scene can be drawn: no process could be started"
+    pictures.turn((WANTED,), None, 0)
+    assert pictures.cameras == ()
+    pictures.close()
 
 
 def test_the_example_of_the_page_runs_as_it_is_written(
