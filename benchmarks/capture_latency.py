@@ -63,7 +63,7 @@ def measure_latency(seconds: float, seed: int) -> list[dict[str, Any]]:
         session = Session(env, device, dataset, SessionConfig(max_s=2 * seconds + 10, stop_on_success=False))
         session.prepare(seed=seed)
         session.start()
-        hand = threading.Thread(target=_move, args=(device, stopped, np.random.default_rng(seed)))
+        hand = threading.Thread(target=move, args=(device, stopped, np.random.default_rng(seed)))
         hand.start()
         end_s, before_ns = time.monotonic() + seconds, 0
         while time.monotonic() < end_s:
@@ -83,7 +83,8 @@ def measure_latency(seconds: float, seed: int) -> list[dict[str, Any]]:
     ]
 
 
-def _move(device: TimedDevice, stopped: threading.Event, rng: np.random.Generator) -> None:
+def move(device: TimedDevice, stopped: threading.Event, rng: np.random.Generator) -> None:
+    """Move the sticks of a page at random moments until `stopped`."""
     while not stopped.wait(float(rng.exponential(1.0 / INPUT_HZ))):
         device.feed({"x": float(rng.uniform(-0.3, 0.3)), "y": float(rng.uniform(-0.3, 0.3))}, None, True)
         device.newest_ns = time.monotonic_ns()

@@ -34,6 +34,11 @@ class SimClock:
         self._start_ns, self._steps = self.now_ns(), 0
 
     @property
+    def paced_from_ns(self) -> int:
+        """Where stamps begin on the machine's monotonic clock: later, each time that a paced clock fell behind."""
+        return self._wall_start_ns
+
+    @property
     def steps(self) -> int:
         """Physics steps since the count was restarted."""
         return self._steps
