@@ -17,6 +17,7 @@ import copy
 import dataclasses
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -98,7 +99,7 @@ class Aggregate:
         return (
             f"{count['demonstration_steps']} steps of {count['demonstrations']} demonstrations, "
             f"{count['human_steps']} human steps in {count['takeovers']} takeovers; left out: "
-            f"{count['policy_steps_left_out']} steps of the policy's own, among them "
+            f"{count['policy_steps_left_out']} steps of the policy's own, among them those of "
             f"{count['episodes_left_out']} episodes in which nobody took over."
         )
 
@@ -110,7 +111,7 @@ def driven_by_person(episode: Episode) -> Flags:
     """
     if np.any(episode.intervention):
         return episode.intervention
-    return np.full(len(episode), not episode.info.device.startswith(POLICY_DRIVES))
+    return np.full(len(episode), not episode.info.device.startswith(POLICY_DRIVES), np.bool_)
 
 
 def aggregate(episodes: Sequence[Episode]) -> Aggregate:
@@ -239,7 +240,7 @@ def going_on(config: DaggerConfig, start: ChunkMLP, episode: Episode) -> DaggerC
         InputError: the policy looks at what `episode` lacks, acts otherwise, or `config` asks for another form.
     """
     _require_fit(start, form_of(episode))
-    kept = {"chunk": start.chunk, "execute": start.execute, "hidden": tuple(start.config.hidden)}
+    kept: dict[str, Any] = {"chunk": start.chunk, "execute": start.execute, "hidden": tuple(start.config.hidden)}
     defaults = DaggerConfig()
     for name, value in kept.items():
         asked = getattr(config, name)

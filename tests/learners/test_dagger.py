@@ -194,7 +194,7 @@ def test_who_drove_is_told_by_the_device_and_by_the_marks() -> None:
     assert found.is_takeover.tolist() == [True, True, False, False]
     assert found.sentence() == (
         "8 steps of 2 demonstrations, 4 human steps in 2 takeovers; left out: 12 steps of the policy's own, among them "
-        "2 episodes in which nobody took over."
+        "those of 2 episodes in which nobody took over."
     )
 
 
