@@ -26,7 +26,7 @@ class Mark:
     radius_m: float
 
     def __post_init__(self) -> None:
-        if not (len(self.centre) == 3 and all(map(math.isfinite, self.centre))):
+        if not all(map(math.isfinite, self.centre)):
             raise InputError(f"A mark's centre must be three finite numbers in m, got {self.centre}.")
         if not (math.isfinite(self.radius_m) and self.radius_m > 0):
             raise InputError(f"A mark's radius must be a positive number of m, got {self.radius_m}.")
