@@ -8,12 +8,20 @@ from pathlib import Path
 import numpy as np
 import pytest
 from datasets_builders import make_dataset
-from learners_support import SPEC, toy_episodes
+from learners_support import SPEC, toy_episode, toy_episodes
 
+from understudy.deploy.skill import KeyStatistics
 from understudy.errors import DatasetError, InputError
 from understudy.learners.cloning import BCConfig
 from understudy.learners.evaluate import Evaluation, Outcome
-from understudy.learners.runs import Choice, Run, RunConfig, observation_statistics, read_demonstrations
+from understudy.learners.runs import (
+    Choice,
+    Run,
+    RunConfig,
+    joined_statistics,
+    observation_statistics,
+    read_demonstrations,
+)
 
 CONFIG = RunConfig("bc", {"updates": 3}, 0, "panda", "lift", 20.0, SPEC, {"tool_position": (3,)}, "demos", "abc", 12)
 EVALUATION = Evaluation("lift", "panda", "nominal", 5, (Outcome(5, True, 40, 3.5), Outcome(6, False, 160, 1.0)))
@@ -120,3 +128,21 @@ def test_demonstrations_of_another_task_or_robot_or_all_failed_are_refused(tmp_p
     make_dataset(tmp_path / "failed", 2, success=False)
     with pytest.raises(DatasetError, match=r"no episode to learn from: 2 in all"):
         read_demonstrations(tmp_path / "failed")
+
+
+def test_joined_statistics_are_those_of_as_much_of_both() -> None:
+    rng = np.random.default_rng(0)
+    before, since = rng.normal(0.0, 1.0, (50, 3)), rng.normal(2.0, 0.3, (50, 3))
+    one = {"tool_position": KeyStatistics.of(before), "goal_position": KeyStatistics.of(before)}
+    joined = joined_statistics(one, {"tool_position": KeyStatistics.of(since)})
+    assert list(joined) == ["tool_position"]
+    both = KeyStatistics.of(np.concatenate([before, since]))
+    for name in ("mean", "std", "low", "high"):
+        assert np.allclose(getattr(joined["tool_position"], name), getattr(both, name))
+
+
+def test_statistics_are_of_the_steps_that_count() -> None:
+    episode = toy_episode(0)
+    steps = np.arange(len(episode)) < 5
+    found = observation_statistics([episode, episode], [steps, np.zeros(len(episode), np.bool_)])
+    assert np.array_equal(found["tool_position"].high, episode.observations["tool_position"][:5].max(0))
