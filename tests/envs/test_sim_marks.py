@@ -22,7 +22,7 @@ from understudy.envs.tasks.task import Goal, make_task
 from understudy.errors import InputError
 
 PANDA = load_robot("panda")
-SIZE, FINE = (320, 240), (960, 720)
+SIZE, FINE = (320, 240), (640, 480)
 
 
 @pytest.fixture(scope="module")
@@ -77,7 +77,7 @@ def test_a_mark_is_where_the_simulator_draws_a_ball(camera: str, mark: Mark) -> 
         arm.close()
     blue = changed(ball, without) & (ball[..., 2] > ball[..., 0].astype(int) + 20)  # its dark side too
     drawn = changed(marked, without)
-    assert blue.sum() > 500
+    assert blue.sum() > 200
     assert drawn[blue].mean() > 0.99
     assert blue[drawn].mean() > 0.85
     ours, theirs = np.argwhere(drawn), np.argwhere(blue)
