@@ -125,18 +125,17 @@ class LimitedMotion:
         if not self._calculate(self.state, self._still if velocity is None else velocity):
             return None
         following = MotionState(*self._trajectory.at_time(self._period_s))
-        stop = self._stop_from(following)
-        return None if stop is None else MotionPlan((following, *stop.states), stop.extremes)
+        return self._stop_from(following, (following,))
 
-    def _stop_from(self, state: MotionState) -> MotionPlan | None:
-        """The fastest stop, from one period after `state` on; no states where that rests."""
+    def _stop_from(self, state: MotionState, first: tuple[MotionState, ...] = ()) -> MotionPlan | None:
+        """`first`, and then the fastest stop, from one period after `state` on; nothing follows where that rests."""
         self._input.max_acceleration, self._input.max_jerk = self._limits[1.0]
         self._input.control_interface = ruckig.ControlInterface.Velocity
         if not self._calculate(state, self._still):
             return None
         periods = math.ceil(self._trajectory.duration / self._period_s)
         stop = [MotionState(*self._trajectory.at_time(self._period_s * (index + 1))) for index in range(periods)]
-        return MotionPlan(tuple(stop), self._trajectory.position_extrema)
+        return MotionPlan((*first, *stop), self._trajectory.position_extrema)
 
     def _is_gentle(self) -> bool:
         """Whether the present motion could have come of gentle limits, so that going on within them passes no other."""
