@@ -38,15 +38,19 @@ ACK_TIMEOUT_S = 1.0
 
 
 class StopSignals:
-    """SIGINT and SIGTERM set a flag while this context is entered; the loop asks for it every tick."""
+    """SIGINT, SIGTERM and SIGHUP set a flag while this context is entered; the loop asks for it every tick.
+
+    SIGHUP comes when the terminal is closed; a process that was started to ignore it (`nohup`) goes on doing so.
+    """
 
     def __init__(self) -> None:
         self._name: str | None = None
         self._before: dict[int, Any] = {}
 
     def __enter__(self) -> StopSignals:
-        for number in (signal.SIGINT, signal.SIGTERM):
-            self._before[number] = signal.signal(number, self._note)
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+            if number != signal.SIGHUP or signal.getsignal(number) != signal.SIG_IGN:
+                self._before[number] = signal.signal(number, self._note)
         return self
 
     def __exit__(

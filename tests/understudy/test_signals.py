@@ -64,3 +64,14 @@ def test_under_nohup_a_closed_terminal_is_nothing() -> None:
 def test_where_none_is_noted_all_end_a_command_alike(number: signal.Signals) -> None:
     with pytest.raises(KeyboardInterrupt), terminated_as_interrupted():
         signal.raise_signal(number)
+
+
+@pytest.mark.ros
+@pytest.mark.parametrize("number", NUMBERS)
+def test_a_deployed_skill_notes_them_too(number: signal.Signals) -> None:
+    pytest.importorskip("rclpy")
+    from understudy.deploy.ros_node import StopSignals
+
+    with StopSignals() as signals:
+        signal.raise_signal(number)
+        assert signals.why == f"Stopped by {number.name}."
