@@ -141,6 +141,27 @@ class Episode:
         """An action channel (N, A) in units."""
         return {"requested": self.requested, "sent": self.sent, "measured": self.measured}[name]
 
+    def first(self, steps: int) -> Episode:
+        """Its first steps as an episode, without the streams at their own rates.
+
+        Raises:
+            DatasetError: `steps` is not from 1 to its length.
+        """
+        if not 1 <= steps <= len(self):
+            raise DatasetError(f"An episode of {len(self)} steps has from 1 to {len(self)} first ones, not {steps}.")
+        if steps == len(self):
+            return dataclasses.replace(self, streams={})
+        arrays = (*CHANNELS, "rewards", "tick_ns", "states", "intervention")
+        begun = {name: getattr(self, name)[:steps] for name in arrays}
+        return dataclasses.replace(
+            self,
+            observations={key: values[:steps] for key, values in self.observations.items()},
+            final_observation={key: values[steps] for key, values in self.observations.items()},
+            ages_s={key: ages[:steps] for key, ages in self.ages_s.items()},
+            streams={},
+            **begun,
+        )
+
     @property
     def actions(self) -> NDArray[np.float32]:
         """(N, A) the training channel, normalised to [-1, 1]."""

@@ -9,8 +9,9 @@ of an episode with K rows is
 with s_q = 0.01 rad, s_p = 5 mm, s_w = 0.2 mm of the gripper's opening w, and h(r) = min(r, 6)^2: an object that slipped
 tells nothing by how far it then rolled.
 
-The arm's own parameters are fitted to joints and tool alone, and those of objects, contact and grip after that: how an
-object slips or tips is next to chaotic, and would pull at what the joints tell well.
+The arm's own parameters are fitted first, to joints and tool alone and to what comes before a first touch
+(`free_motion.py`); those of objects, contact and grip after that, to everything. How an object slips, tips or is
+pressed onto the table is next to chaotic, and would pull at what free motion tells well.
 
 How sure is the fit? The residuals of neighbouring ticks are anything but independent, so that the curvature of the
 error alone would promise far too much. Episodes are independent: the covariance is the cluster-robust sandwich
@@ -31,15 +32,17 @@ from numpy.typing import NDArray
 
 from understudy.datasets.episode import Episode
 from understudy.envs.arms.robot import RobotDescription
-from understudy.envs.arms.sim_clock import PHYSICS_HZ
 from understudy.envs.distributions import AnyDistribution, Distribution, Shape
+from understudy.envs.free_motion import free_motion
 from understudy.envs.identification_search import (
     EXPLAINED,
+    LEAST_WIDTH,
     SEARCHED,
     Errors,
     Problem,
     Progress,
     from_unit,
+    least_width,
     logarithmic,
     polish,
     search,
@@ -58,8 +61,6 @@ HANDLING = ("gripper_strength_scale",)
 LEAST_EVALUATIONS = 10
 CLEAR = 0.5
 """A parameter is told when its 95% interval is narrower than this share of the range searched."""
-LEAST_WIDTH = 0.005
-"""Half-width of the ranges written, at least, of the range searched: no simulator is exact."""
 
 
 @dataclass(frozen=True)
@@ -170,8 +171,9 @@ def identify(
         known: dict[str, float] = {}
         for names, objects in _stages(config.parameters):
             problem = Problem(replayer, names, known, objects=objects)
+            shown = train if objects else [free_motion(episode, task.objects) for episode in train]
             share = max(LEAST_EVALUATIONS, config.evaluations * len(names) // len(config.parameters))
-            stages.append(_fit_stage(problem, train, share, config.seed, _after(progress, stages), survey=objects))
+            stages.append(_fit_stage(problem, shown, share, config.seed, _after(progress, stages), survey=objects))
             known |= {one.name: one.value for one in stages[-1].parameters}
         problem = Problem(replayer, config.parameters)
         nominal = {name: PARAMETERS[name].nominal for name in config.parameters}
@@ -198,7 +200,7 @@ class _Stage:
 
 
 def _stages(names: tuple[str, ...]) -> list[tuple[tuple[str, ...], bool]]:
-    """(names, whether objects count) of each search: the arm's own parameters from joints and tool, then the others."""
+    """(names, whether objects count) of each search: the arm's own parameters from its free motion, then the others."""
     own = tuple(name for name in names if PARAMETERS[name].group in OWN and name not in HANDLING)
     others = tuple(name for name in names if name not in own)
     return [(part, objects) for part, objects in ((own, False), (others, True)) if part]
@@ -252,9 +254,7 @@ def split_episodes(episodes: Sequence[Episode], config: IdentifyConfig) -> tuple
 
 
 def _fitted(name: str, at: float, ends: tuple[float, float]) -> FittedParameter:
-    low, high = SEARCHED[name]
-    # delays count in steps of the physics: two within one are the same
-    least = 1.0 / PHYSICS_HZ / (high - low) if name.endswith("_delay_s") else LEAST_WIDTH
+    least = least_width(name)
     left, right = max(0.0, min(ends[0], at - least)), min(1.0, max(ends[1], at + least))
     return FittedParameter(
         name=name,

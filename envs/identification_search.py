@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from understudy.datasets.episode import Episode
+from understudy.envs.arms.sim_clock import PHYSICS_HZ
 from understudy.envs.parameters import PARAMETERS
 from understudy.envs.replay import Replayer
 from understudy.errors import MissingExtra
@@ -36,6 +37,8 @@ POLISHING_STEPS = 4
 EXPLAINED = 5.0 * FLOOR
 """A fit whose combined error is below this has explained all that the readings can tell."""
 RESAMPLES = 1000
+LEAST_WIDTH = 0.005
+"""Half-width of the ranges written, at least, of the range searched."""
 SPREAD = 0.2
 SURVEYED_SPREAD = 0.03
 """How widely a search begins to draw, of the range; around the best place of a survey more narrowly."""
@@ -275,10 +278,17 @@ class Local:
     """(P, P) sum of (J' r)(J' r)', the noise floor included."""
     error: float
 
+    smooth: NDArray[np.bool_]
+    """(P,) along which the error has slopes; delays count in steps of the physics."""
+
     @property
     def step(self) -> Vector:
-        """(P,) where the least error is from here, as Gauss and Newton say."""
-        return np.asarray(-np.linalg.solve(self._regular, self.pull))
+        """(P,) where the least error is from here, as Gauss and Newton say; along delays there is no step."""
+        step = np.zeros(len(self.pull))
+        if self.smooth.any():
+            inner = np.ix_(self.smooth, self.smooth)
+            step[self.smooth] = -np.linalg.solve(self._regular[inner], self.pull[self.smooth])
+        return step
 
     def covariance(self, episodes: int) -> Vector:
         """(P, P); see the module's docstring. A flat direction gets the width of the box, not more."""
@@ -303,7 +313,8 @@ def _local(problem: Problem, train: Sequence[Episode], place: Vector) -> Local:
         curvature += slopes.T @ slopes
         # residuals whose squares sum up to FLOOR^2 at least, all pulling one way
         spread += np.outer(own, own) + FLOOR**2 * slopes.T @ slopes
-    return Local(curvature, pull, spread, error)
+    smooth = np.array([not is_delay(name) for name in problem.names])
+    return Local(curvature, pull, spread, error, smooth)
 
 
 def polish(problem: Problem, train: Sequence[Episode], place: Vector) -> tuple[Vector, Local]:
@@ -326,13 +337,25 @@ def polish(problem: Problem, train: Sequence[Episode], place: Vector) -> tuple[V
 def _slope(problem: Problem, episode: Episode, best: Vector, here: Vector, index: int) -> Vector:
     """(R,) derivative of an episode's residuals by one coordinate; one-sided at an end of the range."""
     ends = []
+    difference = max(DIFFERENCE, least_width(problem.names[index]))
     for sign in (1.0, -1.0):
         place = best.copy()
-        place[index] = min(1.0, max(0.0, best[index] + sign * DIFFERENCE))
+        place[index] = min(1.0, max(0.0, best[index] + sign * difference))
         moved = place[index] - best[index]
         ends.append((moved, problem.residuals(episode, place) if moved else here))
     (right, above), (left, below) = ends
     return np.asarray((above - below) / (right - left))
+
+
+def is_delay(name: str) -> bool:
+    """Whether a parameter counts in steps of the physics: two values within one are the same."""
+    return name.endswith("_delay_s")
+
+
+def least_width(name: str) -> float:
+    """How closely a parameter can be told at best, of the range searched: no simulator is exact."""
+    low, high = SEARCHED[name]
+    return 1.0 / PHYSICS_HZ / (high - low) if is_delay(name) else LEAST_WIDTH
 
 
 def logarithmic(name: str) -> bool:

@@ -74,6 +74,11 @@ class SceneObject:
         if self.slide is not None and self.mass == 0:
             raise InputError("An object that slides needs a mass above 0.")
 
+    @property
+    def radius_m(self) -> float:
+        """No point of its shapes is farther from its origin."""
+        return max(math.dist((0.0, 0.0, 0.0), shape.offset) + math.hypot(*shape.half_extents) for shape in self.shapes)
+
 
 def box(half_extents: Triple, mass: float, friction: float = 1.0, colour: Colour = RED) -> SceneObject:
     """A box."""

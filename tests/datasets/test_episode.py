@@ -57,6 +57,27 @@ def test_an_episode_comes_back_equal(tmp_path_factory, steps, seed, images, stat
     assert len(back) == steps
 
 
+@given(steps=st.integers(1, 20), cut=st.integers(1, 20), images=st.booleans(), states=st.integers(0, 3))
+@settings(max_examples=25, deadline=None)
+def test_first_steps_are_an_episode_that_ends_where_the_rest_begins(steps: int, cut: int, images: bool, states: int):
+    episode = dataclasses.replace(
+        make_episode(steps, images=images), states=np.ones((steps, states)), intervention=np.arange(steps) % 2 == 0
+    )
+    if cut > steps:
+        with pytest.raises(DatasetError, match=f"An episode of {steps} steps has from 1 to {steps} first ones, not"):
+            episode.first(cut)
+        return
+    begun = episode.first(cut)
+    assert len(begun) == cut
+    assert begun.info == episode.info
+    for name in ("requested", "sent", "measured", "rewards", "tick_ns", "intervention"):
+        assert np.array_equal(getattr(begun, name), getattr(episode, name)[:cut])
+    for key, values in episode.observations.items():
+        after = episode.final_observation[key] if cut == steps else values[cut]
+        assert np.array_equal(begun.observations[key], values[:cut])
+        assert np.array_equal(begun.final_observation[key], after)
+
+
 def test_the_file_has_what_robomimic_reads(tmp_path: Path):
     episode = make_episode(20)
     write_episode(tmp_path / "one.hdf5", episode)

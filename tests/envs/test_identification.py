@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from datasets_builders import make_episode
 
 pytest.importorskip("cma")
 
@@ -17,10 +18,12 @@ from understudy.datasets.episode import Episode
 from understudy.datasets.store import Dataset
 from understudy.envs.arms.robot import load_robot
 from understudy.envs.distributions import Distribution
+from understudy.envs.free_motion import CLOSED_M, MOVED_M, NEAR_M, free_motion
 from understudy.envs.identification import Fit, FittedParameter, IdentifyConfig, identify, split_episodes
 from understudy.envs.identification_search import SEARCHED, Errors, from_unit, to_unit
 from understudy.envs.parameters import PARAMETERS
 from understudy.envs.randomization import load_randomization
+from understudy.envs.tasks.scene import box
 from understudy.envs.tasks.task import make_task
 from understudy.errors import InputError
 
@@ -78,6 +81,55 @@ def test_hidden_motors_and_delay_are_found_and_an_absent_object_is_not_told(
     )
     assert written["object_mass_scale"] == load_randomization("default").distributions["object_mass_scale"]
     assert "but the data cannot tell" in out.read_text()
+
+
+@pytest.mark.timeout(400)
+def test_the_arm_is_told_by_what_comes_before_a_touch(tmp_path: Path) -> None:
+    """Lifts whose object slips: what it then does to the arm does not pull at gain and friction."""
+    hidden = HIDDEN | {"joint_friction_nm": 1.0}
+    slippery = {"object_friction_scale": 0.25, "gripper_strength_scale": 0.1}
+    episodes = list(Dataset.open(record(tmp_path, "lift", 3, hidden | slippery)).episodes())
+    task = make_task("lift")
+    begun = [free_motion(episode, task.objects) for episode in episodes]
+    for whole, part in zip(episodes, begun, strict=True):
+        assert 10 <= len(part) < 0.5 * len(whole)
+        tool, cube = (part.observations[f"{name}_position"] for name in ("tool", "object"))
+        assert np.min(np.linalg.norm(tool - cube, axis=1)) > 0.05
+        assert np.ptp(cube, axis=0) == pytest.approx(0.0, abs=1e-4)
+    fit = identify(load_robot("panda"), task, episodes, IdentifyConfig(tuple(hidden), evaluations=20))
+    for name, value in hidden.items():
+        assert fit.values[name] == pytest.approx(value, rel=0.1)
+    assert all(within(one, hidden[one.name]) for one in fit.parameters)
+
+
+def test_free_motion_ends_where_something_may_be_touched() -> None:
+    """The tool comes down onto a cube that stands still, row by row 20 mm nearer."""
+    plain = make_episode(20)
+    things = {"object": box((0.02, 0.02, 0.02), 0.1)}
+    down = np.linspace([0.0, 0.0, 0.38], [0.0, 0.0, 0.0], 20)
+    still = np.zeros((20, 3))
+
+    def rows(**seen: np.ndarray) -> int:
+        observations = {**plain.observations, "tool_position": down, "object_position": still, **seen}
+        last = {key: values[-1] for key, values in observations.items()}
+        return len(free_motion(dataclasses.replace(plain, observations=observations, final_observation=last), things))
+
+    reach = things["object"].radius_m + NEAR_M
+    assert rows() == int(np.argmax(down[:, 2] < reach)) == 15
+    far = still + np.array([5.0, 0.0, 0.0])
+    assert rows(object_position=far) == 20  # never near it
+    moved = far.copy()
+    moved[12:, 1] += 2 * MOVED_M
+    assert rows(object_position=moved) == 12
+    closing = np.full((20, 1), 0.08)
+    closing[13:] -= 2 * CLOSED_M
+    assert rows(gripper_position=closing) == 13
+    assert rows(object_position=far, gripper_position=closing[::-1].copy()) == 20  # it opens
+    beside = still + np.array([0.0, 0.0, 0.38])
+    assert rows(object_position=beside, gripper_position=closing) == 13  # near it from the start
+    early = far.copy()
+    early[3:, 1] += 2 * MOVED_M
+    assert rows(object_position=early) == 20  # next to nothing would be left
 
 
 @pytest.mark.slow
