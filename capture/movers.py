@@ -30,8 +30,11 @@ def when_gone(moved_by: Mover, device: str) -> str:
     if moved_by != "session":
         return HELD[moved_by]
     if holder(device) == PAGED:
-        return "The arm holds: a server that ends, or that hears no page, brakes it first. Look at the arm: we cannot."
+        return (
+            "The arm holds: a session that ends, or that hears no page, brakes it; one that is killed leaves it where "
+            "its last command ends. Look at the arm: this page cannot."
+        )
     return (
-        f"If the session has ended, the arm holds: it is braked first. If it goes on, the {holder(device)} still moves "
-        "the arm. Look at the arm: we cannot."
+        f"A session that ends brakes the arm first; while it goes on, the {holder(device)} still moves the arm. Look "
+        "at the arm: this page cannot."
     )

@@ -29,7 +29,7 @@ from understudy.envs.arms.clock import Clock
 from understudy.envs.arms.robot import RobotDescription
 from understudy.envs.control import Control
 from understudy.envs.tasks.task import Task, Verdict
-from understudy.errors import ArmFault, InputError, StaleObservation
+from understudy.errors import ArmFault, InputError, RecordingError, StaleObservation
 
 Vector = NDArray[np.float64]
 
@@ -400,7 +400,14 @@ class Watcher:
         success = take.verdict.success if told is None else bool(told)
         note = "" if take.ended_ns is not None else f"ended by the watcher after {self._config.max_s:g} s"
         info = dataclasses.replace(self._info(take), success=success, note=note)
-        id = take.recorder.keep(info)
+        try:
+            id = take.recorder.keep(info)
+        except (RecordingError, OSError) as error:
+            take.recorder.leave()
+            raise RecordingError(
+                f"The episode could not be kept ({error}). Nothing of it is lost: free some space or look at the disk, "
+                f"and review it with: understudy dataset repair {self._dataset.path}"
+            ) from error
         self.kept.append(id)
         self._report(f"kept {id}: {take.recorder.steps} steps, {'success' if success else 'no success'}")
 

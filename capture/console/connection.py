@@ -162,7 +162,7 @@ class Connection:
             await self._answer(n, False, "Too quick: the arm has been told to hold.")
             return
         try:
-            told = await asyncio.get_running_loop().run_in_executor(self._hold_threads, self._front.ask, "hold")
+            told = await asyncio.get_running_loop().run_in_executor(self._hold_threads, lambda: self._front.ask("hold"))
             await self._answer(n, True, told)
         except UnderstudyError as error:
             await self._answer(n, False, str(error))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,6 +16,7 @@ from understudy.capture.devices.scripted import ScriptedDevice
 from understudy.capture.session import Session, SessionConfig
 from understudy.capture.topics import require_topics
 from understudy.capture.watch import COMMAND, GRIPPER_COMMAND, REQUESTED, WatchConfig, Watcher
+from understudy.datasets import index
 from understudy.datasets.camera_streams import frames_file, read_frames_of
 from understudy.datasets.checking.checks import check_dataset
 from understudy.datasets.episode import Episode
@@ -25,7 +28,7 @@ from understudy.envs.arms.clock import VirtualClock
 from understudy.envs.arms.robot import load_robot
 from understudy.envs.make import make_env
 from understudy.envs.tasks.task import known_tasks, make_task
-from understudy.errors import InputError
+from understudy.errors import InputError, RecordingError
 
 PERIOD_NS = 50_000_000
 PANDA = load_robot("panda")
@@ -230,6 +233,22 @@ def test_a_source_that_stops_leaves_a_take_and_a_reason(driven: Driven, tmp_path
     opened = Dataset.open(tmp_path / "demos")
     (id,) = opened.recovery.takes
     assert 15 < len(opened.read(opened.commit(opened.take_file(id)))) < 30
+
+
+def test_an_episode_that_the_disk_does_not_take_waits_as_a_take(
+    driven: Driven, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def no_room(*_: Any, **__: Any) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(index, "require_space", lambda folder, needed: no_room() if needed else None)
+    with pytest.raises(RecordingError, match=r"could not be kept .*No space left.*understudy dataset repair"):
+        run(on_the_graph(driven), tmp_path / "demos")
+    monkeypatch.undo()
+    dataset = Dataset.open(tmp_path / "demos")
+    (id,) = dataset.takes()
+    assert dataset.ids == ()
+    assert len(dataset.read(dataset.commit(dataset.take_file(id)))) == len(driven.episode)
 
 
 def test_an_episode_that_nobody_ends_is_ended(driven: Driven, tmp_path: Path) -> None:

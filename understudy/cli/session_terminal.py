@@ -11,7 +11,7 @@ import shutil
 import sys
 import threading
 from types import TracebackType
-from typing import TYPE_CHECKING, TextIO
+from typing import TYPE_CHECKING, Any, TextIO
 
 from understudy.capture.session_states import meant
 from understudy.errors import InputError, UnderstudyError
@@ -99,7 +99,9 @@ class SessionTerminal:
     def _show(self, view: SessionView) -> None:
         state = None if self._shown is None else self._shown.state
         # what is asked of somebody appears once what they typed before is out of the way
-        with self._fulfilling if view.state in ANSWERED and view.state != state else contextlib.nullcontext():
+        asks = view.state in ANSWERED and view.state != state
+        first: contextlib.AbstractContextManager[Any] = self._fulfilling if asks else contextlib.nullcontext()
+        with first:
             self._draw(view)
 
     def _draw(self, view: SessionView) -> None:
