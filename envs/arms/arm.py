@@ -118,7 +118,10 @@ class Start:
 
 
 class Arm(Protocol):
-    """An arm. Implementations: SimArm (PyBullet), RosArm (ROS 2), FakeArm (numpy); Guard wraps any of them."""
+    """An arm. Implementations: SimArm (PyBullet), RosArm (ROS 2), FakeArm (numpy); Guard wraps any of them.
+
+    One with an attribute `hardware` that is true (RosArm) is limited in how far it may lag (`following.py`).
+    """
 
     @property
     def clock(self) -> Clock:

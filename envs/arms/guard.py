@@ -25,21 +25,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from understudy.envs.arms.arm import Arm, Command, Observation, Start
-from understudy.envs.arms.dynamics import Dynamics
 from understudy.envs.arms.following import Following
 from understudy.envs.arms.kinematics import Kinematics
-from understudy.envs.arms.limited_motion import GENTLE, LimitedMotion, MotionPlan, MotionState
+from understudy.envs.arms.limited_motion import GENTLE, LimitedMotion, MotionState
 from understudy.envs.arms.robot import RobotDescription
+from understudy.envs.arms.stop_check import StopCheck
 from understudy.errors import ArmFault, InputError
 
 Vector = NDArray[np.float64]
 
 FIRST_JUMP_RAD = 0.35
 """The first command of an episode may ask for no more than this, on any joint, from where the arm stands."""
-SKIN_M = 0.001
-"""The box is kept this much smaller inside, so that what lies between two set points stays in it too."""
-OVERLOAD = 1.1
-"""An arm found where gravity alone asks for more than a joint's effort may be moved with this much of what it asks."""
 MOVED_RAD = 0.05
 """An arm further than this, and what it can go in a period, from the set point that it refused was moved otherwise."""
 CHANGED_RAD = 5e-3
@@ -64,14 +60,10 @@ class Guard:
         following = Following(robot, hardware=bool(getattr(arm, "hardware", False)))
         self._following = following if follows and following.limits_any else None
         self._robot = robot
-        self._kinematics = kinematics or Kinematics(robot)
-        self._dynamics = Dynamics(robot)
-        self.limits_effort = self._dynamics.known
+        self._check = StopCheck(robot, kinematics or Kinematics(robot))
+        self.limits_effort = self._check.limits_effort
         """False: the URDF has no masses, so efforts are left to the arm's own controller."""
-        self._effort = robot.joint_array("effort")
         self._lower, self._upper = robot.joint_array("lower"), robot.joint_array("upper")
-        self._low = [low + SKIN_M for low in robot.workspace.low]
-        self._high = [high - SKIN_M for high in robot.workspace.high]
         self._speed = robot.joint_array("velocity")
         # one joint's arithmetic in plain floats costs a tenth of a small array's
         self._lows, self._highs, self._speeds = self._lower.tolist(), self._upper.tolist(), self._speed.tolist()
@@ -112,7 +104,7 @@ class Guard:
             self._width,
             self._begun,
             self._lost,
-            self._effort,
+            self._check.effort,
             self._motion.before,
             self._motion.states,
         )
@@ -123,7 +115,7 @@ class Guard:
         inner.restore(state.arm)
         self.counts = state.counts.copy()
         self._width, self._begun, self._lost = state.width, state.begun, state.lost
-        self._effort = state.effort
+        self._check.effort = state.effort
         self._motion.before, self._motion.states = state.before, state.states
 
     def send(self, command: Command) -> Command:
@@ -210,7 +202,7 @@ class Guard:
         velocity = np.asarray(seen.values.get("joint_velocity", ()), np.float64)
         if velocity.shape == place.shape and np.all(np.isfinite(velocity)):
             plan = self._motion.stop_at(place, np.clip(velocity, -self._speed, self._speed))
-            if plan is not None and plan.states and self._passed_limit(plan) is None:
+            if plan is not None and plan.states and self._check.passed(plan, self._motion) is None:
                 self._motion.accept(plan)
             else:
                 self._motion.set(place)
@@ -269,10 +261,7 @@ class Guard:
     def _take_place(self, seen: Observation, here: Vector) -> None:
         """The set point stands still where the arm is: joints (J,) at `here`, the gripper as it was seen."""
         self._motion.set(np.clip(here, self._lower, self._upper))
-        still = np.zeros_like(here)
-        self._effort = np.maximum(
-            self._robot.joint_array("effort"), OVERLOAD * np.abs(self._dynamics.torque(here, still, still))
-        )
+        self._check.begin_at(here)
         self._width = float(seen["gripper_position"][0]) if "gripper_position" in seen else None
 
     def _measured(self, seen: Observation) -> Vector:
@@ -337,7 +326,7 @@ class Guard:
             plan = self._motion.follow(velocity, target, share)
             if plan is None:
                 break
-            passed = self._passed_limit(plan)
+            passed = self._check.passed(plan, self._motion)
             if passed is None:
                 self._motion.accept(plan)
                 break
@@ -349,36 +338,6 @@ class Guard:
             passed = "motion" if share == 1.0 else "effort"
         if passed is not None:
             self.counts[passed] += 1
-
-    def _passed_limit(self, plan: MotionPlan) -> str | None:
-        """The limit that a plan's next set point, or the stop from there, would pass: workspace or effort; None: none.
-
-        A tool that is already outside the box (the arm was found there) may move as long as it gets no further out.
-        """
-        if not plan.within(self._lows, self._highs):
-            return "workspace"
-        rest = plan.states[-1].position
-        path = np.array(
-            [self._motion.before, self._motion.position, *(state.position for state in plan.states), rest, rest]
-        )
-        farthest = max(map(self._outside, path[2:-2]))
-        if farthest > SKIN_M / 2 + 1e-9 and farthest > self._outside(path[1]) + 1e-9:
-            return "workspace"
-        if self.limits_effort and (np.abs(self._torques(path)) > self._effort).any():
-            return "effort"
-        return None
-
-    def _torques(self, path: Vector) -> Vector:
-        """(K, J) N m at the set points between the first and the last of `path` (K + 2, J), from their differences."""
-        velocity = (path[2:] - path[:-2]) * (0.5 * self._robot.rate_hz)
-        acceleration = (path[2:] - 2.0 * path[1:-1] + path[:-2]) * self._robot.rate_hz**2
-        return self._dynamics.torques(path[1:-1], velocity, acceleration)
-
-    def _outside(self, joints: Vector) -> float:
-        """How far the tool is outside the workspace box, m; 0 inside."""
-        x, y, z = self._kinematics.tool_place(joints)
-        (low_x, low_y, low_z), (high_x, high_y, high_z) = self._low, self._high
-        return float(max(0.0, low_x - x, x - high_x, low_y - y, y - high_y, low_z - z, z - high_z))
 
 
 def _farthest(left: list[float], right: list[float]) -> float:

@@ -16,9 +16,10 @@ from hypothesis import strategies as st
 
 from understudy.envs.arms.arm import Command, Start
 from understudy.envs.arms.dynamics import Dynamics
-from understudy.envs.arms.guard import FIRST_JUMP_RAD, OVERLOAD, Guard
+from understudy.envs.arms.guard import FIRST_JUMP_RAD, Guard
 from understudy.envs.arms.kinematics import Kinematics
 from understudy.envs.arms.robot import RobotDescription, load_robot
+from understudy.envs.arms.stop_check import OVERLOAD
 from understudy.errors import ArmFault, InputError
 
 PANDA = load_robot("panda")
