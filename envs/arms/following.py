@@ -12,8 +12,8 @@ import math
 from understudy.envs.arms.robot import JointDescription, RobotDescription
 
 LATENCY_S = 0.25
-"""An arm on hardware may be this late, and a control period, at its fastest: its readings are some 10 ms old, its
-drive takes 50 to 150 ms, and a point is due a period and a quarter after it was sent."""
+"""An arm on hardware may be this late, and a control period, at its fastest: generous for old readings and a slow drive
+together, since a point is due a period and a quarter after it was sent."""
 SAG_RAD = 0.1
 """And this much on top: what a compliant arm sags under its load, and rounding at joints that hardly move."""
 
