@@ -20,9 +20,10 @@ pytest.importorskip("rclpy")
 pytest.importorskip("pybullet")
 pytest.importorskip("torch")
 
+from deploy_support import manifest, write_tiny
 from envs_ros_support import PlainNode, SimArmProcess, own_domain, positions, wait_until
 from sensor_msgs.msg import Joy
-from std_msgs.msg import String
+from std_msgs.msg import Float64MultiArray, String
 from std_srvs.srv import Trigger
 from trajectory_msgs.msg import JointTrajectory
 
@@ -77,7 +78,7 @@ class Stick:
 class Session:
     """`understudy record`, called and looked at by its services."""
 
-    def __init__(self, node: PlainNode, run: Path, out: Path) -> None:
+    def __init__(self, node: PlainNode, task: str, policy: Path, out: Path) -> None:
         self._node = node.node
         self.told: list[Any] = node.listen(String, STATE_TOPIC, LATCHED)
         options = [
@@ -91,7 +92,7 @@ class Session:
             "--cameras",
         ]
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "understudy", "record", "reach", "--policy", str(run), "--arm", "ros", *options,
+            [sys.executable, "-m", "understudy", "record", task, "--policy", str(policy), "--arm", "ros", *options,
              "--episodes", "1", "--json", "--out", str(out)],
             stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=os.environ,
         )  # fmt: skip
@@ -134,6 +135,8 @@ class Take:
     released_ns: int
     commands: np.ndarray
     """(C, 7) rad: everything that was sent to the arm, in order."""
+    widths: np.ndarray
+    """(D,) m: everything that was sent to its gripper."""
 
 
 @pytest.fixture(scope="module")
@@ -149,13 +152,17 @@ def clone(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def take(clone: Path, tmp_path_factory: pytest.TempPathFactory) -> Take:
+    return record("reach", clone, tmp_path_factory.mktemp("take") / "corrected")
+
+
+def record(task: str, policy: Path, out: Path) -> Take:
     """The policy drives for a third of a second, the operator for one and a bit, and then the policy again."""
-    out = tmp_path_factory.mktemp("take") / "corrected"
     with own_domain():
-        arm = SimArmProcess("--task", "reach", "--seed", "3", "--no-camera")
+        arm = SimArmProcess("--task", task, "--seed", "3", "--no-camera")
         node = PlainNode("person")
-        stick, session = Stick(node), Session(node, clone, out)
+        stick, session = Stick(node), Session(node, task, policy, out)
         commands: list[JointTrajectory] = node.listen(JointTrajectory, PANDA.ros.command_topic, 100)
+        fingers: list[Float64MultiArray] = node.listen(Float64MultiArray, str(PANDA.ros.gripper_topic), 100)
         try:
             session.call("prepare")
             session.call("start")
@@ -172,6 +179,8 @@ def take(clone: Path, tmp_path_factory: pytest.TempPathFactory) -> Take:
             wait_until(lambda: session.view["state"] == "review" or session.view["steps"] > steps + 40, "the policy")
             if session.view["state"] == "recording":
                 session.call("stop")
+            if not session.view["success"]:  # the gate asks twice of a take that is none
+                session.call("success")
             session.call("keep")
             assert session.end()["recorded"] == 1
         finally:
@@ -180,7 +189,8 @@ def take(clone: Path, tmp_path_factory: pytest.TempPathFactory) -> Take:
             node.close()
             arm.close()
     (episode,) = Dataset.open(out).episodes()
-    return Take(episode, pushed_ns, let_go_ns, released_ns, positions(commands))
+    widths = np.array([PANDA.gripper_width(message.data) for message in fingers])
+    return Take(episode, pushed_ns, let_go_ns, released_ns, positions(commands), widths)
 
 
 def driven(take: Take) -> tuple[int, int]:
@@ -250,3 +260,24 @@ def test_its_stamps_are_a_control_period_apart_and_its_readings_young(take: Take
     for step, latest in zip((begin, end), came, strict=True):
         near = np.abs(joints.values[latest - 1 : latest + 2] - episode.observations["joint_position"][step]).max(1)
         assert near.min() < 1e-5
+
+
+@pytest.mark.slow
+def test_what_a_skill_grips_stays_gripped_through_both_hand_overs(tmp_path: Path):
+    """A skill's file drives instead of a run's folder: it closes the gripper, and goes up."""
+    asked = np.array([0.0, 0.05, 0.1, 0.0, 0.0, 0.0, -1.0])
+    skill = write_tiny(tmp_path / "grip.skill", asked, made=manifest(space="tool_delta"))
+    take = record("lift", skill, tmp_path / "corrected")
+    episode, (begin, end) = take.episode, driven(take)
+    theirs = np.zeros(len(episode), bool)
+    theirs[begin:end] = True
+    policys = np.array(episode.info.action_spec.denormalise(asked))
+    assert np.allclose(episode.requested[~theirs], policys, atol=1e-6)
+    assert np.all(episode.requested[theirs, 1:6] == 0.0)
+    assert np.all(episode.requested[:, 6] == 0.0)  # also the operator's steps: nobody pressed the gripper's button
+    assert take.widths[0] < 0.08
+    assert np.all(np.diff(take.widths) <= 1e-9)  # the gripper is never told to open
+    assert np.max(-np.diff(take.widths)) <= PANDA.gripper.speed * PANDA.period_s + 1e-9
+    for order, limit in enumerate(("velocity", "acceleration", "jerk"), start=1):
+        largest = np.abs(np.diff(take.commands, n=order, axis=0)).max(axis=0) * PANDA.rate_hz**order
+        assert np.all(largest <= PANDA.joint_array(limit) * (1 + 1e-6)), (limit, largest)
