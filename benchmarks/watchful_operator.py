@@ -4,6 +4,9 @@ It strays where the policy, looking anew, would do something far from what the o
 Zhang and Cho 2017), for longer than a person hesitates; and where it is at it for longer than a lift takes, because one
 that hovers over the cube is never far off. The operator is the expert of `lift` with human manners, whose phase follows
 what the arm does whoever drives it.
+
+They are more particular than the task: a grip more than a centimetre beside the cube's middle they open again, though it
+would have held.
 """
 
 from __future__ import annotations
