@@ -5,8 +5,8 @@ Zhang and Cho 2017), for longer than a person hesitates; and where it is at it f
 that hovers over the cube is never far off. The operator is the expert of `lift` with human manners, whose phase follows
 what the arm does whoever drives it.
 
-They are more particular than the task: a grip more than a centimetre beside the cube's middle they open again, though it
-would have held.
+They are more particular than the task: a grip more than a centimetre beside the cube's middle they open again, though
+it may well hold.
 """
 
 from __future__ import annotations
