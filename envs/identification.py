@@ -18,8 +18,8 @@ error alone would promise far too much. Episodes are independent: the covariance
 (Liang and Zeger 1986) A^-1 B A^-1 with A = sum_i J_i' J_i and B = sum_i (J_i' r_i)(J_i' r_i)' over episodes i, to
 first order what a bootstrap over episodes gives, without running the search a thousand times. First order knows one
 valley only; so the episodes are resampled as well (Efron 1979) among all places that the search has tried, and the
-interval takes in where the resampled episodes have their least error. Readings are taken to be no better than `FLOOR`,
-or a perfect fit would be sure of everything.
+interval takes in where the resampled episodes have their least error, each such place as unsure as the best one is.
+Readings are taken to be no better than `FLOOR`, or a perfect fit would be sure of everything.
 """
 
 from __future__ import annotations
@@ -230,7 +230,8 @@ def _fit_stage(
     halves = 1.96 * np.sqrt(np.diag(spread)) + np.abs(np.clip(best + local.step, 0.0, 1.0) - best)
     explained = local.error / len(train) <= EXPLAINED**2
     halves = halves if explained else halves + found.width
-    ends = zip(np.minimum(best - halves, low).tolist(), np.maximum(best + halves, high).tolist(), strict=True)
+    low, high = np.minimum(low, best), np.maximum(high, best)
+    ends = zip((low - halves).tolist(), (high + halves).tolist(), strict=True)
     parameters = tuple(map(_fitted, problem.names, best.tolist(), ends))
     done = explained or bool(np.max(found.width) < LEAST_WIDTH)
     return _Stage(parameters, _alike(problem.names, spread), len(found.places), done)
