@@ -137,8 +137,15 @@ def test_hold_and_quit_count_whenever_they_were_pressed(hand: Hand) -> None:
     assert hand.loop.finished
 
 
+BECOMES: dict[str, tuple[Any, tuple[Any, ...]]] = {
+    "prepare": ("ready", ("keep", "drop", "hold")),
+    "start": ("recording", ("stop", "hold")),
+    "stop": ("review", ("keep", "drop", "hold")),
+}
+
+
 class Slow:
-    """A session that is long at stopping, and is in review then."""
+    """A session that is long at what it is asked for."""
 
     def __init__(self, view: SessionView) -> None:
         self.latest = view
@@ -148,9 +155,10 @@ class Slow:
 
     def ask(self, wish: Any, text: str = "", *, timeout_s: float = 5.0) -> str:
         self.asked.append(wish)
-        if wish in ("stop", "prepare"):
+        if wish in BECOMES:
             self.meanwhile()
-            self.become("review" if wish == "stop" else "ready", ("keep", "drop", "hold"))
+            self.meanwhile = lambda: None
+            self.become(*BECOMES[wish])
         return "done"
 
     def become(self, state: Any, possible: tuple[Any, ...]) -> None:
@@ -197,6 +205,20 @@ def test_keys_typed_while_the_terminal_waits_do_not_answer_what_it_shows_then(
     assert front.asked == ["stop"]
     write("y")
     wait_for(lambda: front.asked == ["stop", "keep"])
+
+
+@pytest.mark.parametrize(("key", "wish"), [("h", "hold"), (".", "stop")])
+def test_what_ends_motion_counts_though_it_was_typed_while_the_terminal_was_busy(
+    typed: tuple[Slow, Callable[[str], None]], key: str, wish: str
+) -> None:
+    """The arm goes wrong while the disk still takes the beginning of the take."""
+    front, write = typed
+    front.become("ready", ("start", "hold"))
+    time.sleep(0.3)
+    front.meanwhile = lambda: write(key + "y")
+    write("\r")
+    wait_for(lambda: len(front.asked) == 2)
+    assert front.asked == ["start", wish]
 
 
 def test_the_terminals_start_key_prepares_where_nothing_is_prepared(

@@ -31,7 +31,7 @@ KEYS_HELP = (
 )
 ANSWERED = ("idle", "ready", "review")
 """States in which the operator is asked for something."""
-ALWAYS = ("hold", "stop")
+ALWAYS: tuple[Wish, ...] = ("hold", "stop")
 """What counts whatever the terminal shows: it ends motion."""
 _CLEAR = "\r\x1b[2K"
 
@@ -55,7 +55,7 @@ class SessionTerminal:
         self._reads = keys and sys.stdin is not None and sys.stdin.isatty()
         self._ending = threading.Event()
         self._fulfilling = threading.Lock()
-        """Held while a typed wish is fulfilled, and what was typed meanwhile is forgotten."""
+        """Held while a typed wish is fulfilled, and what was typed meanwhile is looked through."""
         self._threads = [threading.Thread(target=self._watch, name="terminal")]
         if self._reads:
             self._threads.append(threading.Thread(target=self._read, name="terminal-keys"))
@@ -140,9 +140,12 @@ class SessionTerminal:
 
     def _ask(self, wish: Wish) -> None:
         with self._fulfilling:
-            self._fulfil(wish)
+            wishes = [wish]
+            while wishes:
+                wishes += self._fulfil(wishes.pop(0))
 
-    def _fulfil(self, wish: Wish) -> None:
+    def _fulfil(self, wish: Wish) -> list[Wish]:
+        """Have a wish done, and say what hinders it; returns what was typed meanwhile and counts all the same."""
         state = self._loop.latest.state
         try:
             self._loop.ask(meant(wish, self._loop.latest.possible))
@@ -150,17 +153,17 @@ class SessionTerminal:
             self._say(str(error))
         except UnderstudyError as error:
             self._say(f"error: {error}")
-        if self._loop.latest.state != state and self._keys is not None:
-            self._forget_typed()
+        return self._typed_meanwhile() if self._loop.latest.state != state and self._keys is not None else []
 
-    def _forget_typed(self) -> None:
-        """What was typed while a wish was fulfilled is no answer to what came of it."""
+    def _typed_meanwhile(self) -> list[Wish]:
+        """What was typed while a wish was fulfilled is no answer to what came of it; what ends motion counts."""
         from understudy.capture.devices.keyboard import EVENTS
 
         assert self._keys is not None
-        for key in self._keys.typed():
-            if EVENTS.get(key) == "quit":
-                self.quit.set()
+        events = [EVENTS.get(key) for key in self._keys.typed()]
+        if "quit" in events:
+            self.quit.set()
+        return [wish for wish in ALWAYS if wish in events and wish in self._loop.latest.possible]
 
 
 def status_line(view: SessionView) -> str:
