@@ -8,6 +8,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
 import pytest
 from console_support import PATIENT, Page, Stand, console
 from hypothesis import given
@@ -73,6 +74,30 @@ def test_a_delay_that_lasts_is_still_told_after_minutes() -> None:
     journey = Journey(0.0)
     journey.said(0.0, 0.01)
     assert all(journey.said(at_s, 0.61) > 0.4 for at_s in range(1, 900))
+
+
+@pytest.mark.parametrize("slew", [-5e-4, 5e-4])
+@pytest.mark.parametrize("jitter_s", [0.0, 0.04])
+def test_a_clock_that_is_slewed_is_not_late_after_an_hour(slew: float, jitter_s: float) -> None:
+    """Incident: NTP set the recorder's clock right by half a second; the page moved nothing until it was reloaded."""
+    journey, rng = Journey(0.0, 1.0 + slew), np.random.default_rng(0)
+    for number in range(72_000):
+        above_s = float(rng.uniform(0.0, jitter_s))
+        assert journey.said(0.05 * number, 0.01 + above_s) < above_s + 0.06
+
+
+def test_a_queue_is_told_while_a_clock_is_slewed() -> None:
+    journey = Journey(0.0, 1.0 - 5e-4)
+    assert all(journey.said(0.1 * number, 0.01) < 0.06 for number in range(6_000))
+    assert all(journey.said(600.0 + 0.1 * number, 0.61) > 0.5 for number in range(1, 6_000))
+
+
+def test_a_page_that_said_nothing_while_a_clock_was_slewed_is_not_late() -> None:
+    """A page that only watches says nothing, for as long as it likes."""
+    journey = Journey(0.0, 1.0 - 5e-4)
+    for number in range(1_000):
+        journey.said(0.1 * number, 0.01)
+    assert all(journey.said(1_500.0 + 0.1 * number, 0.01) < 0.06 for number in range(6_000))
 
 
 def said(page: Page, axes: dict[str, float], said_s: float) -> None:
