@@ -102,6 +102,11 @@ export class Input {
   }
 
   send() {
+    // Nobody looks at a page that is hidden: after a last word, which lets go of everything, the session takes its
+    // silence for a page that is lost. A browser would otherwise call us once a second, and a policy would drive on.
+    const silent = document.hidden && this.hidden;
+    this.hidden = document.hidden;
+    if (silent) return;
     const stick = this.readGamepad();
     if (!this.controls()) return;
     this.sentAt = performance.now();
