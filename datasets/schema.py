@@ -35,6 +35,10 @@ KEY_UNITS: Mapping[str, str] = {
 
 POLICY_DRIVES = "policy and "
 """What an episode's device begins with where a policy drove, and who held the device that follows could take over."""
+POLICY_ALONE = "policy"
+"""The device of an episode that a policy drove with nobody beside it."""
+SKILL_OPERATES = "skill:"
+"""What the operator begins with where a deployed skill drove; its name follows."""
 
 OTHER = "other_"
 """Prefix of numbers that came from another tool under a name which is none of our words; their unit is not known."""
@@ -204,6 +208,15 @@ class EpisodeInfo:
         if wrong := [key for key, values in start.items() if not np.all(np.isfinite(values))]:
             raise InputError(f"Episode metadata: start must be finite numbers; those of {wrong} are not.")
         object.__setattr__(self, "start", start)
+
+    @property
+    def policy_drove(self) -> bool:
+        """Whether a policy drove, as far as it was said; steps of it may still be a person's (`intervention`).
+
+        An arm that was watched may have been driven by anything: only a skill of ours says its name there.
+        """
+        device = self.device
+        return device == POLICY_ALONE or device.startswith(POLICY_DRIVES) or self.operator.startswith(SKILL_OPERATES)
 
     def to_json(self) -> str:
         """The whole record as one JSON text."""

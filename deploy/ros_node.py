@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import signal
-import sys
 import threading
 from collections.abc import Callable
 from types import FrameType, TracebackType
@@ -21,7 +20,9 @@ from rclpy.duration import Duration
 from std_msgs.msg import Bool, Float64MultiArray, MultiArrayDimension, MultiArrayLayout, String
 from std_srvs.srv import Trigger
 
+from understudy.datasets.schema import SKILL_OPERATES
 from understudy.deploy.runner import LOOP, SkillRunner, Tick
+from understudy.deploy.saying import say
 from understudy.deploy.skill import SkillManifest
 from understudy.deploy.watchdog import Source, Watchdog
 from understudy.envs.arms.ros_common import LATCHED, Graph
@@ -171,8 +172,7 @@ class DeployNode:
         self._states.publish(String(data=text))
         if text.startswith("holding"):
             self.publish_diagnostics()
-            sys.stderr.write(f"{NODE}: {text}\n")
-            sys.stderr.flush()
+            say(f"{NODE}: {text}")
 
     def tell_episode(self, state: str, episode: int, success: bool | None, seed: int | None) -> None:
         """See `Front`."""
@@ -183,7 +183,7 @@ class DeployNode:
             "seed": seed,
             "action_spec": self._manifest.action_spec.as_dict(),
             "task": self._manifest.task,
-            "operator": f"skill:{self._manifest.name}",
+            "operator": f"{SKILL_OPERATES}{self._manifest.name}",
         }
         self._episodes.publish(String(data=json.dumps(record)))
 

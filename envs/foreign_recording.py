@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from understudy import __version__
 from understudy.datasets.convert.incoming import made_ticks
 from understudy.datasets.episode import Episode
-from understudy.datasets.schema import EpisodeInfo
+from understudy.datasets.schema import POLICY_ALONE, EpisodeInfo
 from understudy.envs.arm_env import Observations
 from understudy.envs.foreign_env import NO_ROBOT, ForeignEnv
 from understudy.envs.policy import Policy
@@ -51,7 +51,7 @@ def record_policy(env: ForeignEnv, policy: Policy, seed: int, *, operator: str =
             action_spec=env.action_spec,
             rate_hz=env.rate_hz,
             operator=operator,
-            device="policy",
+            device=POLICY_ALONE,
             success=None if env.judged_by == "nothing" else success,
             seed=seed,
             created=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),

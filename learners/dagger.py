@@ -8,6 +8,9 @@ where the person drove at its step, and of its chunk the actions up to the first
 an end, as the end of an episode is. So the last actions of a correction count too, which they would not if whole chunks
 had to be the person's. What was seen before, also while the policy drove, stays in the window.
 
+A gripper that the person leaves as the policy had it counts as the person's, too: that is what the arm is sent while
+they drive (`capture/takeover.py`), and a correction that carries a held object must teach to hold it.
+
 Owns who drove which step, and what a batch is made of. The network and its optimisation are `cloning.py`'s.
 """
 
@@ -30,7 +33,7 @@ from understudy.datasets.batching.spin import spin
 from understudy.datasets.batching.steps import StepConfig
 from understudy.datasets.batching.windows import EpisodeForm, WindowConfig, Windows, form_of, require_alike
 from understudy.datasets.episode import Episode
-from understudy.datasets.schema import POLICY_DRIVES, ActionSpec
+from understudy.datasets.schema import ActionSpec
 from understudy.errors import DatasetError, InputError
 from understudy.learners.cloning import BCConfig, Log, TrainingData, make_policy, optimise
 from understudy.learners.features import turns_with_scene
@@ -107,11 +110,12 @@ class Aggregate:
 def driven_by_person(episode: Episode) -> Flags:
     """(N,) the steps that a person drove, or a script in a person's place: all of them where no policy drove.
 
-    A policy drove where the device says so, and where any step is marked as an intervention.
+    A policy drove where device or operator say so (`EpisodeInfo.policy_drove`), and where any step is marked as an
+    intervention.
     """
     if np.any(episode.intervention):
         return episode.intervention
-    return np.full(len(episode), not episode.info.device.startswith(POLICY_DRIVES), np.bool_)
+    return np.full(len(episode), not episode.info.policy_drove, np.bool_)
 
 
 def aggregate(episodes: Sequence[Episode]) -> Aggregate:
@@ -181,7 +185,8 @@ def train_dagger(
         config: settings.
         start: the policy to go on from, which is left as it is; its features, their standardisation and its form are
             kept. None begins anew.
-        log: given {"step", "loss", "validation_loss", "learning_rate"} every 100 updates.
+        log: given {"step", "loss", "validation_loss", "learning_rate"} every 100 updates. With `start`,
+            the validation loss is also of demonstrations that it may have been trained on, and then is no measure.
 
     Raises:
         InputError: `start` does not fit what was recorded, or settings ask for another form than it has.

@@ -198,6 +198,28 @@ def test_who_drove_is_told_by_the_device_and_by_the_marks() -> None:
     )
 
 
+@pytest.mark.parametrize(
+    ("device", "operator", "persons"),
+    [
+        (
+            "watched",
+            "skill:lift-bc",
+            False,
+        ),  # incident: `record --watch` beside `deploy` was imitated as a demonstration
+        ("policy", "policy", False),
+        ("policy and browser", "ada", False),
+        ("watched", "expert", True),
+        ("scripted", "unknown", True),
+        ("policyholder", "skilled", True),
+    ],
+)
+def test_what_a_policy_drove_is_no_demonstration(device: str, operator: str, persons: bool) -> None:
+    plain = toy_episode(0, 20)
+    told = dataclasses.replace(plain, info=dataclasses.replace(plain.info, device=device, operator=operator))
+    assert np.array_equal(driven_by_person(told), np.full(20, persons))
+    assert aggregate([told, *takeovers(1)]).counts["demonstrations"] == int(persons)
+
+
 def test_nothing_to_learn_is_told_with_what_to_do() -> None:
     approved = taken_over(0, np.zeros(20, np.bool_))
     with pytest.raises(

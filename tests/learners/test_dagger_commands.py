@@ -100,6 +100,31 @@ def test_without_json_it_says_what_it_learns_from(
     assert f"{tmp_path / 'run'}: dagger from 4 episodes" in said
 
 
+def test_the_record_names_the_features_that_the_policy_has(folder: Path, tmp_path: Path) -> None:
+    """Incident: the record named the default features, whatever those of the policy that was gone on from."""
+    first, second, third = tmp_path / "first", tmp_path / "second", tmp_path / "third"
+    lean = ("--features.no-directions", "--features.joint-velocity")
+    assert main(["train", "bc", str(folder / "plain"), "--out", str(first), *lean, *TRAIN, "--json"]) == 0
+    both = ("train", "dagger", str(folder / "both"), "--updates", "2", "--spins", "2", "--json")
+    assert main([*both, "--from", str(first), "--out", str(second)]) == 0
+    assert main([*both, "--from", str(second), "--out", str(third)]) == 0
+    features = Run.open(first).config.options["features"]
+    assert (features["directions"], features["joint_velocity"]) == (False, True)
+    assert [Run.open(run).config.options["features"] for run in (second, third)] == [features] * 2
+
+
+def test_going_on_says_what_the_validation_loss_is_of(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = f"The validation loss is also of demonstrations that {folder / 'clone'} may have been trained on."
+    asked = ["train", "dagger", str(folder / "both"), "--updates", "2", "--spins", "2", "--out"]
+    capsys.readouterr()
+    assert main([*asked, str(tmp_path / "on"), "--from", str(folder / "clone")]) == 0
+    assert words in capsys.readouterr().out
+    assert main([*asked, str(tmp_path / "anew")]) == 0
+    assert "validation loss" not in capsys.readouterr().out
+
+
 def test_cloning_all_of_it_says_that_a_policy_is_imitated_too(
     folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

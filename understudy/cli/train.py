@@ -38,6 +38,7 @@ from understudy.learners.dagger import (
 )
 from understudy.learners.policies import ChunkMLP, ChunkPolicy, load_policy, save_policy
 from understudy.learners.runs import (
+    CONFIG,
     Choice,
     Demonstrations,
     Run,
@@ -115,6 +116,8 @@ class TrainDagger:
         config = self.config if clone is None else going_on(self.config, clone, learned.episodes[0])
         if not self.json:
             print(f"Learning from {learned.sentence()}")
+            if self.start is not None and config.validation and not np.all(learned.is_takeover):
+                print(f"The validation loss is also of demonstrations that {self.start} may have been trained on.")
         run = Run.create(self.out, self._record(found, learned, config))
         with progress_bar("DAgger", config.updates, quiet=self.json) as advance:
             started = time.monotonic()
@@ -130,7 +133,21 @@ class TrainDagger:
         record = RunConfig.of(
             "dagger", config, config.seed, Demonstrations(found.dataset, ids, list(learned.episodes), found.choice)
         )
-        return dataclasses.replace(record, parent=None if self.start is None else str(self.start))
+        if self.start is None:
+            return record
+        # the features are the policy's, whatever the settings say
+        options = {**record.options, "features": _features_of(self.start)}
+        return dataclasses.replace(record, options=options, parent=str(self.start))
+
+
+def _features_of(path: Path) -> object:
+    """Settings of the features of a run's policy, as its record or that of the run it came from says; None: neither."""
+    config = Run.open(path).config
+    while "features" not in config.options:
+        if config.parent is None or not (Path(config.parent) / CONFIG).is_file():
+            return None
+        config = Run.open(config.parent).config
+    return config.options["features"]
 
 
 def _start(path: Path, found: Demonstrations) -> ChunkMLP:
@@ -216,9 +233,10 @@ def _tell_of_policies(episodes: Sequence[Episode]) -> None:
     others = sum(not np.all(flags) for flags in driven)
     if others:
         steps = sum(int(np.count_nonzero(~flags)) for flags in driven)
+        remedy = "; understudy train dagger leaves them out" if any(np.any(flags) for flags in driven) else ""
         print(
-            f"note: in {others} of {len(episodes)} episodes a policy drove, and its {steps:,} steps are imitated too; "
-            "understudy train dagger leaves them out.",
+            f"note: in {others} of {len(episodes)} episodes a policy drove, and its {steps:,} steps are imitated "
+            f"too{remedy}.",
             file=sys.stderr,
         )
 
