@@ -116,7 +116,7 @@ class Session:
         self.device_says = ""
         """What the device would like the operator to know, as of its latest reading; empty for nothing."""
         self.unfinished: list[str] = []
-        """Ids of takes that could not be written to their end; they wait in `recording/`, for `resume`."""
+        """Ids of takes of this session that nobody has decided on; they wait in `recording/`, for `resume`."""
         self._history = KeptTakes(dataset)
         self._take: Take | None = None
 
@@ -352,7 +352,7 @@ class Session:
         finally:
             try:
                 if self._take is not None:
-                    self._forget().leave()
+                    self._let_go()
             finally:
                 self.device.close()
 

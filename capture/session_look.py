@@ -19,7 +19,7 @@ from understudy.capture.session_wishes import SessionWishes
 def look(
     session: Session, wishes: SessionWishes, config: LoopConfig, *, now_ns: int, revision: int,
     lights: Sequence[StreamLight], cameras: tuple[str, ...], device_lost: bool, device_says: str, hardware: bool,
-    has_quit: bool,
+    finished: bool,
 ) -> SessionView:  # fmt: skip
     """The view of a session now.
 
@@ -34,12 +34,11 @@ def look(
         device_lost: the device is gone.
         device_says: what the device would like the operator to know.
         hardware: a person brings arm and scene to the start.
-        has_quit: the operator wants no more.
+        finished: nothing is left to be done.
     """
     robot, info = session.stage.control.robot, session.take_info
     seen = {} if session.stage.aligned is None else session.stage.aligned.values
     left_s = 0.0 if wishes.countdown_ns is None else max(0.0, (wishes.countdown_ns - now_ns) * 1e-9)
-    finished = has_quit or (session.state == "idle" and wishes.aim_reached)
     tool = _numbers(seen.get("tool_position"))
     return SessionView(
         revision=revision,
@@ -57,6 +56,7 @@ def look(
         episodes=wishes.episodes,
         aim=config.aim,
         kept=session.kept,
+        waiting=tuple(session.unfinished),
         steps=session.steps,
         elapsed_s=round(session.steps * robot.period_s, 3),
         max_s=session.config.max_s,

@@ -176,8 +176,8 @@ class SessionLoop:
 
     @property
     def finished(self) -> bool:
-        """Whether the operator has quit, or the dataset holds what was aimed at and no take is in hand."""
-        return self._quit or (self.session.state == "idle" and self._wishes.aim_reached)
+        """Whether the operator has quit, or the dataset holds what was aimed at and no take is in hand, or waits."""
+        return self._quit or (self.session.state == "idle" and self._wishes.aim_reached and not self._left)
 
     @property
     def failure(self) -> UnderstudyError | None:
@@ -466,5 +466,5 @@ class SessionLoop:
             device_lost=self._device_lost,
             device_says=self._device_says,
             hardware=self._hardware,
-            has_quit=self._quit,
+            finished=self.finished,
         )

@@ -72,6 +72,8 @@ class SessionView:
     """How many it shall hold at the end; None: as many as there come."""
     kept: tuple[str, ...] = ()
     """Ids kept in this session, the latest last."""
+    waiting: tuple[str, ...] = ()
+    """Ids of takes of this session that nobody has decided on: offered again later."""
     steps: int = 0
     """Of the take in hand."""
     elapsed_s: float = 0.0

@@ -59,6 +59,16 @@ LONGEST_S = 60.0
 
 
 @dataclass(frozen=True)
+class Ended:
+    """What a session leaves beside the episodes it kept."""
+
+    dropped: int = 0
+    """Takes that were dropped."""
+    left: tuple[str, ...] = ()
+    """Ids of takes that nobody has decided on."""
+
+
+@dataclass(frozen=True)
 class Record:
     """Record demonstrations of a task into a dataset, until it holds as many episodes as asked for.
 
@@ -208,7 +218,7 @@ class Record:
             watch(robot, task, dataset, self.episodes, config, report=_say, stop=stop)
             if stop():
                 _say("stopped")
-        return self._close(dataset, before, 0)
+        return self._close(dataset, before, Ended())
 
     # the arm and the device
 
@@ -289,11 +299,11 @@ class Record:
         device = self._device(stage)
         dataset = self._dataset(stage.control.robot, stage.task)
         before = len(dataset)
-        failed = self._record_scripted(stage, device, dataset, stop) if before < self.episodes else 0
-        return self._close(dataset, before, failed)
+        ended = self._record_scripted(stage, device, dataset, stop) if before < self.episodes else Ended()
+        return self._close(dataset, before, ended)
 
-    def _record_scripted(self, stage: Stage, device: Device, dataset: Dataset, stop: Stop) -> int:
-        """Record takes of a script until there are enough; returns how many failed and were not kept."""
+    def _record_scripted(self, stage: Stage, device: Device, dataset: Dataset, stop: Stop) -> Ended:
+        """Record takes of a script until there are enough; those that fail are not kept."""
         from understudy.capture.session_loop import LoopConfig, SessionLoop, fresh_seeds
         from understudy.cli.record_script import record_takes
 
@@ -303,7 +313,7 @@ class Record:
             seeds=fresh_seeds(dataset, self.seed),
         )
         try:
-            return record_takes(
+            failed = record_takes(
                 loop,
                 self.episodes,
                 keep_failures=self.keep_failures,
@@ -313,6 +323,7 @@ class Record:
             )
         finally:
             loop.close()
+        return Ended(failed, tuple(loop.session.unfinished))
 
     def _remedies(self, stage: Stage) -> list[str]:
         """What may help where the script fails."""
@@ -333,31 +344,32 @@ class Record:
         try:
             dataset = self._dataset(stage.control.robot, stage.task)
             before = len(dataset)
-            dropped = self._record_by_hand(stage, device, dataset, stop) if before < self.episodes else 0
+            # a dataset that is full is looked at on the page, and what was left is decided on
+            wanted = self._paged or before < self.episodes or bool(dataset.takes())
+            ended = self._record_by_hand(stage, device, dataset, stop) if wanted else Ended()
         finally:
             device.close()
-        return self._close(dataset, before, dropped)
+        return self._close(dataset, before, ended)
 
-    def _record_by_hand(self, stage: Stage, device: Device, dataset: Dataset, stop: Stop) -> int:
-        """Let a person record until there are enough, by whatever front; returns how many takes were dropped."""
+    def _record_by_hand(self, stage: Stage, device: Device, dataset: Dataset, stop: Stop) -> Ended:
+        """Let a person record until there are enough, by whatever front."""
         from understudy.capture.session_loop import LoopConfig, SessionLoop, fresh_seeds
         from understudy.cli.session_terminal import SessionTerminal
 
-        paged = self.device == "browser"
         config = LoopConfig(
             aim=self.episodes,
             countdown_s=COUNTDOWN_S if self.countdown is None else self.countdown,
             # a real arm that its service moves to the start does so only when somebody asks for it
             auto_prepare=self.arm != "ros" or not (self.reset_service or stage.control.robot.ros.reset_service),
             resume_takes=True,
-            attend_s=ATTEND_S if paged else None,
+            attend_s=ATTEND_S if self.device == "browser" and self.arm != "watched" else None,
         )
         loop = SessionLoop(self._session(stage, device, dataset), config=config, seeds=fresh_seeds(dataset, self.seed))
         with contextlib.ExitStack() as stack:
             stack.callback(loop.close)
             for line in filter(None, [str(getattr(device, "help", ""))]):
                 _say(line)
-            if paged or self.console:
+            if self._paged:
                 _say(f"open {stack.enter_context(self._page(loop, device))}")
                 if not self._served().local:
                     _say("Whoever knows this address can move the arm, and what is sent is not encrypted.")
@@ -366,11 +378,15 @@ class Record:
 
                 stack.enter_context(SessionServices(loop))
             terminal = stack.enter_context(SessionTerminal(loop, keys=self.device != "keyboard"))
-            # at the page an episode may still be taken back when the last one is there
-            loop.run(lambda: stop() or terminal.quit.is_set() or (loop.finished and not paged))
+            loop.run(lambda: stop() or terminal.quit.is_set() or (loop.finished and not self._paged))
         if stop():
             _say("stopped")
-        return loop.dropped
+        return Ended(loop.dropped, tuple(loop.session.unfinished))
+
+    @property
+    def _paged(self) -> bool:
+        """Whether the page is served: it stays when the last episode is there, to be looked at or taken back."""
+        return self.console or self.device == "browser"
 
     def _page(self, loop: SessionLoop, device: Device) -> contextlib.AbstractContextManager[str]:
         from understudy.capture.console.server import serve
@@ -384,18 +400,19 @@ class Record:
         robot = "" if self.robot in known_robots() else self.robot
         return ConsoleConfig(host=self.host, port=self.port, token=self.token, robot=robot)
 
-    def _close(self, dataset: Dataset, before: int, dropped: int) -> int:
-        """The closing line."""
-        total, takes = len(dataset), dataset.takes()
+    def _close(self, dataset: Dataset, before: int, ended: Ended) -> int:
+        """The closing line. What was left in mid-take is finished when the dataset is opened next, and counts."""
+        left = (id for id in ended.left if dataset.take_file(id).exists())
+        total, takes = len(dataset), sorted({*dataset.takes(), *left})
         done = total >= self.episodes
         if self.json:
-            row = {"path": str(dataset.path), "recorded": total - before, "dropped": dropped, "episodes": total}
-            _say(json.dumps({**row, "asked": self.episodes, "takes": list(takes), "done": done}), sys.stdout)
+            row = {"path": str(dataset.path), "recorded": total - before, "dropped": ended.dropped, "episodes": total}
+            _say(json.dumps({**row, "asked": self.episodes, "takes": takes, "done": done}), sys.stdout)
             return 0 if done else 1
         waiting = f", {len(takes)} takes wait in {dataset.path / 'recording'}" if takes else ""
         _say(
             f"{dataset.path}: {total} episodes of {dataset.task} on {dataset.robot} "
-            f"({total - before} new, {dropped} not kept{waiting}). Next: understudy dataset check {dataset.path}",
+            f"({total - before} new, {ended.dropped} not kept{waiting}). Next: understudy dataset check {dataset.path}",
             sys.stdout,
         )
         return 0 if done else 1

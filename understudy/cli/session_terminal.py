@@ -194,13 +194,20 @@ def news(before: SessionView | None, view: SessionView) -> list[str]:
         lines.append(f"{view.message} Keys: y keeps, n drops")
         lines += [f"{finding.severity}: {finding.text}" for finding in view.findings]
     elif before.state in ("recording", "review", "saving") and view.state in ("idle", "ready"):
-        happened = "kept" if before.state == "saving" or len(view.kept) > len(before.kept) else "dropped"
-        lines.append(f"{happened}; the dataset holds {view.episodes}" + (f" of {view.aim}" if view.aim else ""))
+        holds = f"{view.episodes} of {view.aim}" if view.aim else f"{view.episodes}"
+        lines.append(f"{_became(before, view)}; the dataset holds {holds}")
     elif fresh:
         lines.append(fresh)
     if view.state == "ready" and before.state != "ready":
         lines += _ready(view)
     return lines
+
+
+def _became(before: SessionView, view: SessionView) -> str:
+    """What became of the take that was in hand."""
+    if set(view.waiting) - set(before.waiting):
+        return "the take waits to be reviewed"
+    return "kept" if before.state == "saving" or len(view.kept) > len(before.kept) else "dropped"
 
 
 def _ready(view: SessionView) -> list[str]:
