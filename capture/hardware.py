@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from understudy.capture.hand_guided import HandGuided
+from understudy.capture.left_out import leave_out, left_out_text
 from understudy.capture.session_view import StreamLight
 from understudy.capture.stream_lights import source_of
 from understudy.capture.streams import Expected, StreamTable, light, too_fast
@@ -54,6 +55,8 @@ class HardwareConfig:
     """Cameras of which every frame is kept, beside the latest one that a step has if it is observed."""
     sim_time: bool = False
     """The arm's clock is the topic /clock, as with a simulator or a bag."""
+    observes: tuple[str, ...] | None = None
+    """Observations of the episodes that are continued; a task of one's own observes the same. None: there are none."""
     ready_s: float = 10.0
     """How long everything that is observed may take to come, s."""
 
@@ -144,6 +147,7 @@ class ArmStage:
         watched: Watched | None = None,
         guard: bool = True,
         every_frame: tuple[str, ...] = (),
+        notice: str = "",
     ) -> None:
         """Args:
         arm: the bare arm; the Guard is put around it here.
@@ -153,8 +157,10 @@ class ArmStage:
         watched: what is known of the arm's topics; None: no lights.
         guard: False for an arm that lets no command through (`HandGuided`).
         every_frame: cameras that are recorded without being observed; they have lights too.
+        notice: what the operator must know of this stage, as sentences.
         """
         self.task = task
+        self.notice = notice
         self.observation_keys = tuple(dict.fromkeys([*task.observation_keys, *(f"image_{name}" for name in cameras)]))
         guarded: Arm = Guard(arm) if guard else arm
         self.control = Control(guarded, task.action_space, self.observation_keys, action_labels=task.action_labels)
@@ -252,7 +258,9 @@ def make_stage(
         sim_time=config.sim_time,
     )
     try:
-        arm.wait_until_ready(sensed(keys), config.ready_s)
+        arm.wait_until_ready(("joint_position",), config.ready_s)
+        task, left_out = leave_out(task, arm.published, config.observes)
+        arm.wait_until_ready(sensed(tuple(key for key in keys if key not in left_out)), config.ready_s)
         placed: Arm = HandGuided(arm) if by_hand else arm
         if not by_hand:
             _require_driver(arm)
@@ -265,6 +273,7 @@ def make_stage(
             watched=ArmTopics(arm),
             guard=not by_hand,
             every_frame=config.every_frame,
+            notice=left_out_text(robot, left_out, config.observes),
         )
     except BaseException:
         arm.close()
@@ -301,7 +310,8 @@ def _require_driver(arm: RosArm, sleep: Callable[[float], None] = time.sleep) ->
         over = time.monotonic() >= end_s
         if rivals and (over or not any("not known yet" in rival for rival in rivals)):
             raise ArmFault(
-                f"Another node commands the arm: {', '.join(rivals)}. Stop it, or record what it does with --watch."
+                f"Another node commands the arm: {', '.join(rivals)}. Stop it, or record what it does with "
+                "--arm watched."
             )
         if over:
             raise ArmFault(

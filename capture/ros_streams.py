@@ -158,6 +158,10 @@ class RosStreams:
         """
         return self._sensors.why_missing(key)
 
+    def published(self, key: str) -> bool:
+        """Whether anybody publishes the topic that a sensed key comes from, as far as discovery has come."""
+        return self._sensors.published(key)
+
     def lost(self, key: str) -> int:
         """Messages with a sample of a sensed key that were published and did not arrive."""
         return self._sensors.lost(key)

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from understudy.capture.devices.device import DeviceReading, neutral
 from understudy.capture.hand_guided import HandGuided
 from understudy.capture.hardware import ArmStage, HardwareConfig, Watched
+from understudy.capture.left_out import leave_out, left_out_text
 from understudy.capture.movers import Mover
 from understudy.capture.streams import Came, Expected
 from understudy.capture.topics import sensed
@@ -130,6 +131,7 @@ class WatchStage(ArmStage):
         table: Any = None,
         watched: Watched | None = None,
         every_frame: tuple[str, ...] = (),
+        notice: str = "",
     ) -> None:
         """Args:
         robot: whose topics are watched.
@@ -139,10 +141,18 @@ class WatchStage(ArmStage):
         table: where samples at their own rate wait for the recorder; None: they are not kept.
         watched: what is known of the topics; None: no lights.
         every_frame: cameras that are recorded without being observed.
+        notice: what the operator must know of this stage, as sentences.
         """
         arm = HandGuided(WatchedArm(robot, streams))
         super().__init__(
-            arm, task, cameras=cameras, streams=table, watched=watched, guard=False, every_frame=every_frame
+            arm,
+            task,
+            cameras=cameras,
+            streams=table,
+            watched=watched,
+            guard=False,
+            every_frame=every_frame,
+            notice=notice,
         )
         self._live = streams
         self._commanded: Command | None = None
@@ -278,7 +288,9 @@ def make_watch_stage(robot: RobotDescription, task: Task, config: HardwareConfig
         keep=config.keeps,
     )
     try:
-        _wait(streams, robot, sensed(keys), config.ready_s)
+        _wait(streams, robot, ("joint_position",), config.ready_s)
+        task, left_out = leave_out(task, streams.published, config.observes)
+        _wait(streams, robot, sensed(tuple(key for key in keys if key not in left_out)), config.ready_s)
         return WatchStage(
             robot,
             task,
@@ -287,6 +299,7 @@ def make_watch_stage(robot: RobotDescription, task: Task, config: HardwareConfig
             table=streams.table,
             watched=StreamTopics(streams),
             every_frame=config.every_frame,
+            notice=left_out_text(robot, left_out, config.observes),
         )
     except BaseException:
         streams.close()

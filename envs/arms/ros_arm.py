@@ -260,6 +260,10 @@ class RosArm:
         """
         return self._sensors.why_missing(key)
 
+    def published(self, key: str) -> bool:
+        """Whether anybody publishes the topic that a sensed key comes from, as far as discovery has come."""
+        return self._sensors.published(key)
+
     def lost(self, key: str) -> int:
         """Messages with a sample of a key that were published and did not arrive."""
         return self._sensors.lost(key)

@@ -177,6 +177,14 @@ class Sensors:
         """Messages with a sample of a key that were published and did not arrive."""
         return self.subscriptions.lost(self.topic(key))
 
+    def published(self, key: str) -> bool:
+        """Whether anybody publishes the topic that a key comes from, as far as discovery has come.
+
+        Raises:
+            InputError: no topic of the robot's file gives this key.
+        """
+        return bool(self._graph.node.count_publishers(self.topic(key)) > 0)
+
     def why_missing(self, key: str) -> str:
         """Why no fresh sample of `key` may be there, as a clause."""
         source, message_type = self._source(key)

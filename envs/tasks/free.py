@@ -36,6 +36,8 @@ class Free:
     action_labels: tuple[str, ...] | None = None
     robots: tuple[str, ...] = ()
     goal: Goal | None = None
+    optional_keys: tuple[str, ...] = ()
+    """Observations that a session goes without where nobody publishes them when it begins."""
 
     @property
     def objects(self) -> Mapping[str, SceneObject]:
@@ -52,15 +54,20 @@ class Free:
 
 
 def free_task(name: str, robot: RobotDescription) -> Free:
-    """The free task called `name` on a robot: all its joints, its tool, its gripper, and every pose that it names."""
+    """The free task called `name` on a robot: all its joints, its tool, its gripper, and every pose that it names.
+
+    A robot's file names the poses of all tasks that it is used for, so those are optional.
+    """
     keys = ["joint_position", "joint_velocity"]
     keys += ["gripper_position"] if robot.gripper is not None else []
     keys += ["tool_position", "tool_quaternion"]
+    tracked = []
     for thing in robot.ros.poses:
         if thing.startswith(("object", "goal")):
-            keys += [f"{thing}_position"] + ([f"{thing}_quaternion"] if thing.startswith("object") else [])
-    keys += [f"{thing}_opening" for thing in robot.ros.openings]
-    return Free(name, tuple(keys), round(FREE_SECONDS * robot.rate_hz))
+            tracked += [f"{thing}_position"] + ([f"{thing}_quaternion"] if thing.startswith("object") else [])
+    tracked += [f"{thing}_opening" for thing in robot.ros.openings]
+    horizon = round(FREE_SECONDS * robot.rate_hz)
+    return Free(name, (*keys, *tracked), horizon, optional_keys=tuple(tracked))
 
 
 def task_on(name: str, robot: RobotDescription) -> Task:

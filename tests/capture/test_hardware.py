@@ -10,6 +10,7 @@ import pytest
 
 from understudy.capture.devices.scripted import ScriptedDevice
 from understudy.capture.hardware import ArmStage, HardwareConfig, PlacedByHand
+from understudy.capture.left_out import FOUND_S, leave_out, left_out_text
 from understudy.capture.session import Session, SessionConfig
 from understudy.capture.streams import Expected, StreamTable
 from understudy.datasets.checking.checks import check_dataset
@@ -112,6 +113,30 @@ def test_a_task_of_ones_own_observes_what_the_topics_give_and_never_succeeds_by_
         task_on("lfit", PANDA)
     with pytest.raises(InputError, match="'Fold the towel' cannot name a task"):
         task_on("Fold the towel", PANDA)
+
+
+def test_a_task_of_ones_own_goes_without_what_nobody_publishes():
+    task, slept = free_task("fold_towel", PANDA), []
+    there = ("object_position", "object_quaternion", "goal_position")
+    less, left_out = leave_out(task, lambda key: key in there, sleep=slept.append)
+    assert set(less.observation_keys) - set(there) == set(task.observation_keys) - set(task.optional_keys)
+    assert set(left_out) == set(task.optional_keys) - set(there)
+    assert sum(slept) == pytest.approx(FOUND_S, abs=0.1)  # discovery takes its time
+    text = left_out_text(PANDA, left_out, None)
+    assert text.startswith("Not observed, because nobody publishes /object_base_pose, /object_hole_pose, /object_op")
+    assert "object_opening" in text
+    slept.clear()
+    assert leave_out(task, lambda key: True, sleep=slept.append) == (task, ())
+    assert leave_out(LIFT, lambda key: False, sleep=slept.append) == (LIFT, ())
+    assert slept == []
+
+
+def test_a_dataset_that_is_continued_decides_what_is_observed():
+    task = free_task("fold_towel", PANDA)
+    before = ("joint_position", "object_position", "object_quaternion")
+    same, left_out = leave_out(task, lambda key: pytest.fail("is not asked"), before)
+    assert {"object_position", "object_quaternion"} == set(same.observation_keys) & set(task.optional_keys)
+    assert "the dataset's episodes have no such thing: object_base_position" in left_out_text(PANDA, left_out, before)
 
 
 @pytest.mark.parametrize(("change", "why"), [({"reset_service": "a b"}, "no ROS 2 name"), ({"ready_s": 0}, "positive")])

@@ -6,6 +6,7 @@ import json
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +18,7 @@ pytest.importorskip("pybullet")
 from envs_ros_support import PlainNode, SimArmProcess, joint_state, own_domain
 from rclpy.qos import qos_profile_sensor_data
 from sensor_msgs.msg import JointState
+from terminal_support import Person
 from trajectory_msgs.msg import JointTrajectory
 
 from understudy.capture.devices.scripted import ScriptedDevice
@@ -101,6 +103,39 @@ def test_a_task_of_ones_own_keeps_every_camera_frame(sim_arm: SimArmProcess, tmp
     assert 5 <= kept_frames(frames_file(dataset.path, id))["front"] <= 20  # at 10 Hz
 
 
+def test_the_shipped_robot_rehearses_a_task_of_ones_own(sim_arm: SimArmProcess, tmp_path: Path):
+    """It named the poses of all tasks, and refused to begin without any of them."""
+    out = tmp_path / "demos"
+    command = ("record", "fold_towel", "--arm", "ros", "--robot", "panda", "--device", "hand", "--countdown", "0")
+    person = Person(*command, "--cameras", "--episodes", "1", "--out", out)
+    try:
+        person.wait_for("Not observed, because nobody publishes /object_base_pose, /object_hole_pose")
+        press_until(person, "\r", lambda: "RECORDING" in person.seen)
+        time.sleep(1.0)
+        press_until(person, ".", lambda: "REVIEW" in person.seen)
+        press_until(person, "y", lambda: person.process.poll() is not None)
+        assert person.wait() == 0, person.seen
+    finally:
+        person.close()
+    (episode,) = Dataset.open(out).episodes()
+    assert {"object_position", "object_quaternion"} <= set(episode.observations)
+    assert not [key for key in episode.observations if key.startswith(("object_base", "object_hole", "goal"))]
+
+
+def press_until(person: Person, key: str, done: Callable[[], bool]) -> None:
+    """Press again as a person would who is told of a source that is slow just now."""
+    deadline = time.monotonic() + 20.0
+    while not done() and time.monotonic() < deadline:
+        person.type(key, every_s=0.7)
+
+
+def test_what_earlier_takes_observed_must_be_there(sim_arm: SimArmProcess):
+    task = task_on("fold_towel", PANDA)
+    config = HardwareConfig(cameras=(), ready_s=2.0, observes=("object_position", "object_base_position"))
+    with pytest.raises(ArmFault, match=r"No fresh object_base_position.*nobody publishes /object_base_pose"):
+        make_stage(PANDA, task, config)
+
+
 def still(stage):
     from understudy.capture.devices.device import DeviceReading, neutral
 
@@ -147,7 +182,7 @@ def test_a_second_commander_and_an_absent_controller_are_named(domain: int):
     node.node.create_timer(0.02, lambda: states.publish(joint_state(PANDA, PANDA.home)))
     try:
         task, config = task_on("fold_towel", robot), HardwareConfig(cameras=(), ready_s=20)
-        with pytest.raises(ArmFault, match=r"Another node commands the arm: /moveit_servo publishes /other/command"):
+        with pytest.raises(ArmFault, match=r"/moveit_servo publishes /other/command\. Stop it, or .*--arm watched"):
             make_stage(robot, task, config)
         node.node.destroy_publisher(commands)
         with pytest.raises(ArmFault, match=r"Nobody listens on /other/command"):

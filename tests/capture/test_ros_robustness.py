@@ -17,6 +17,7 @@ import pytest
 pytest.importorskip("rclpy")
 
 from envs_ros_support import PlainNode, joint_state, own_domain, remove_abandoned, shared_memory_of, wait_until
+from geometry_msgs.msg import PoseStamped
 from rclpy.qos import qos_profile_sensor_data
 from rosgraph_msgs.msg import Clock
 from sensor_msgs.msg import Image, JointState
@@ -165,6 +166,28 @@ def test_a_publisher_that_dies_ends_the_take_and_one_that_restarts_is_recorded_a
         assert len(session.dataset.read(session.keep())) == 10
     finally:
         again.close()
+
+
+def test_a_pose_that_is_there_at_the_start_is_observed_and_told_when_it_vanishes(
+    driver: Driver, tmp_path: Path
+) -> None:
+    poses = driver.node.node.create_publisher(PoseStamped, PANDA.ros.poses["object"].topic, qos_profile_sensor_data)
+    message = PoseStamped()
+    message.pose.orientation.w = 1.0
+    timer = driver.node.node.create_timer(0.02, lambda: poses.publish(message))
+    stage = make_watch_stage(PANDA, free_task("pour", PANDA), HardwareConfig(cameras=(), ready_s=20))
+    try:
+        assert "nobody publishes /object_base_pose, /object_hole_pose, /goal_pose, /object_opening:" in stage.notice
+        session = session_on(stage, tmp_path)
+        session.prepare()
+        session.start()
+        tick(session, 10)
+        timer.cancel()
+        with pytest.raises(StaleObservation, match="'object_position'"):
+            tick(session, 60)
+        assert "object_base_position" not in session.dataset.read(session.keep()).observations
+    finally:
+        stage.close()
 
 
 def test_a_rate_that_changes_is_told(driver: Driver, stage: WatchStage) -> None:

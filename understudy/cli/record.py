@@ -30,6 +30,7 @@ from understudy.capture.devices.make import (
 )
 from understudy.cli.options import require_seed
 from understudy.cli.signals import noted_signals
+from understudy.datasets.index import INDEX
 from understudy.datasets.store import Dataset
 from understudy.envs.arms.robot import known_robots, load_robot
 from understudy.envs.randomization import load_randomization
@@ -40,6 +41,7 @@ from understudy.errors import InputError, UnderstudyError, unknown_name
 if TYPE_CHECKING:
     from understudy.capture.console.config import ConsoleConfig
     from understudy.capture.devices.device import Device
+    from understudy.capture.hardware import ArmStage
     from understudy.capture.session import Session, Stage
     from understudy.capture.session_loop import SessionLoop
     from understudy.envs.arms.robot import RobotDescription
@@ -253,10 +255,22 @@ class Record:
             native=self.native,
             every_frame=self.every_frame,
             sim_time=self.sim_time,
+            observes=self._observed_before(),
         )
         if self.arm == "watched":
-            return make_watch_stage(robot, task, config)
-        return make_stage(robot, task, config, by_hand=self.device in UNCOMMANDED)
+            stage: ArmStage = make_watch_stage(robot, task, config)
+        else:
+            stage = make_stage(robot, task, config, by_hand=self.device in UNCOMMANDED)
+        if stage.notice:
+            _say(stage.notice)
+        return stage
+
+    def _observed_before(self) -> tuple[str, ...] | None:
+        """What the episodes observe that this session continues; None where there are none."""
+        if not (self.out / INDEX).is_file():
+            return None
+        dataset = Dataset.open(self.out, recover=False)
+        return tuple(dataset.summary(dataset.ids[-1]).keys) if len(dataset) else None
 
     def _device(self, stage: Stage) -> Device:
         if self.arm == "watched":
