@@ -154,6 +154,24 @@ def _nothing() -> None:
     """Do nothing."""
 
 
+def _attempt(then: Callable[[], None]) -> Exception | None:
+    """Do it; what it raised, if it did."""
+    try:
+        then()
+    except Exception as error:
+        return error
+    return None
+
+
+def _untold(failed: Exception | None) -> str:
+    """What to add to an ending's reason where telling it failed; a bug in the telling is raised, now that it may be."""
+    if failed is None:
+        return ""
+    if not isinstance(failed, OSError):
+        raise failed
+    return f" Telling so failed: {failed}."
+
+
 class _ShadowArm:
     """Lets everything through to an arm but commands: for rehearsing on an arm that somebody else moves."""
 
@@ -250,7 +268,9 @@ class SkillRunner:
             judge: whether an observation means success.
             should_stop: asked every tick; a sentence stops the episode, None goes on.
             listen: told of every decision.
-            tell: told why the episode has ended, after the first hold and before holding is repeated.
+            tell: told why the episode has ended, after the first hold and before holding is repeated. What it raises
+                ends no braking: an OSError (a terminal that is gone) is added to the reason, anything else comes up
+                once the arm rests.
         """
         guard = self._guard()
         episode = _Episode(self._control(guard), guard)
@@ -383,15 +403,15 @@ class SkillRunner:
             normal: whether the ending was.
             then: called once, after the first hold: stopping comes before talking.
 
-        Returns (whether the last hold was accepted, what to add to the reason if it was not).
+        Returns (whether the last hold was accepted, what to add to the reason: if it was not, if telling failed).
         """
         if self.config.shadow:
-            then()
-            return False, ""
+            return False, _untold(_attempt(then))
         period_ns = round(self.robot.period_s * 1e9)
         now_ns = guard.clock.now_ns()
         end_ns = now_ns + round(self.config.hold_s * 1e9)
         held, trouble = False, ""
+        failed: Exception | None = None
         while True:
             self._mark_loop()
             try:
@@ -399,10 +419,9 @@ class SkillRunner:
                 held, trouble = True, ""
             except UnderstudyError as error:
                 held, trouble = False, f" Holding failed too: {error}"
-            then()
-            then = _nothing
+            failed, then = failed or _attempt(then), _nothing
             if now_ns >= end_ns or (normal and held and guard.at_rest):
-                return held, trouble
+                return held, trouble + _untold(failed)
             guard.clock.sleep_until(now_ns + period_ns)
             now_ns = guard.clock.now_ns()
 

@@ -32,6 +32,9 @@ REACH_M = 0.03
 class FakeArm:
     """An arm that does what it is told. Time is virtual unless a clock is given: waiting moves it."""
 
+    hardware = False
+    """Set it to have the arm stand for a real one, which is limited in how far it may lag."""
+
     def __init__(
         self,
         robot: RobotDescription,

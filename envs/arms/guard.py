@@ -10,8 +10,10 @@ velocity (a step), to that velocity. The Guard accepts the state one period alon
 stays inside at every set point; otherwise it takes the next set point of the stop that was checked when the present
 state was accepted, and kept. So the arm can always stop (the viability argument of braking-based safety filters).
 
-The set point goes its own way, so it also looks whether the arm follows (`following.py`). Where it does not, the set
-point is taken back to where the arm is and braked from there, within all of the above, and the fault is told.
+The set point goes its own way, so on hardware it also looks whether the arm follows (`following.py`). Where it does
+not, the set point is taken back to where the arm is and braked from there, within all of the above, and the fault is
+told. Only a fresh reading says where the arm is, and it is carried on at the speed that was read: to put the set point
+of a healthy arm where it was some periods ago would make it leap back. Without one the set point is braked as it goes.
 """
 
 from __future__ import annotations
@@ -25,7 +27,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from understudy.envs.arms.arm import Arm, Command, Observation, Start
-from understudy.envs.arms.following import Following
+from understudy.envs.arms.following import Following, Reading, SentLately, fresh_s
 from understudy.envs.arms.kinematics import Kinematics
 from understudy.envs.arms.limited_motion import GENTLE, LimitedMotion, MotionState
 from understudy.envs.arms.robot import RobotDescription
@@ -68,7 +70,8 @@ class Guard:
         # one joint's arithmetic in plain floats costs a tenth of a small array's
         self._lows, self._highs, self._speeds = self._lower.tolist(), self._upper.tolist(), self._speed.tolist()
         self._motion = LimitedMotion(robot)
-        self._oldest_s = robot.ros.joint_states.max_age_s
+        self._sent_lately = SentLately()
+        self._oldest_s, self._fresh_s = robot.ros.joint_states.max_age_s, fresh_s(robot)
         self._width: float | None = None
         self._begun = self._refused = self._lost = False
 
@@ -117,6 +120,7 @@ class Guard:
         self._width, self._begun, self._lost = state.width, state.begun, state.lost
         self._check.effort = state.effort
         self._motion.before, self._motion.states = state.before, state.states
+        self._sent_lately.clear()
 
     def send(self, command: Command) -> Command:
         """Limit `command`, send it, and return what was sent; the caller's arrays are left as they are.
@@ -127,7 +131,8 @@ class Guard:
             InputError: the command has the wrong number of joints.
             ArmFault: the first command of an episode asks for a jump, the arm's joints are unknown, or a joint does not
                 follow: then the arm has been sent the first step of a stop from where it is. Later commands brake on,
-                and once that has ended, one begins anew, as the first of an episode does.
+                and once that has ended, one begins anew, as the first of an episode does. Or the joint states stopped
+                and the set point has gone as far as it may without them: then it has been sent a step of its own stop.
         """
         asked = self._joint_numbers(command.joint_position, "positions")
         velocity, width = None, command.gripper_position
@@ -155,11 +160,12 @@ class Guard:
         """Brake within the limits, then stay; call once a period until the arm rests, and as long after as you like.
 
         An arm that rested, and that something else has moved since, stays where it is now. One that does not follow is
-        braked from where it is.
+        braked from where it is. Both are believed of fresh readings only.
         """
         self._forget_if_moved()
-        if self._begun and self._motion.at_rest and self._is_elsewhere(self.inner.observe()):
-            self._begun = False
+        if self._begun and self._motion.at_rest:
+            seen = self.inner.observe()
+            self._begun = not (self._is_fresh(seen) and self._is_elsewhere(seen))
         if not self._begun:
             self.inner.hold()
         elif self._following is not None and self._is_lost(seen := self.inner.observe()):
@@ -173,35 +179,54 @@ class Guard:
         return not self._begun or self._motion.at_rest
 
     def _require_following(self, following: Following) -> None:
-        """Refuse to go on with an arm that does not follow, and brake it from where it is."""
+        """Refuse to go on with an arm that does not follow, or that may not for all that is known, and brake it."""
         seen = self.inner.observe()
-        fault = self._lag(following, seen)
-        if fault is not None:
+        fault = following.lag(self._sent_since(seen), self._reading(seen))
+        if fault is None:
+            return
+        if self._is_fresh(seen):
             self._brake_from(seen)
-            raise ArmFault(fault)
-
-    def _lag(self, following: Following, seen: Observation) -> str | None:
-        """How the arm does not follow; None: it does."""
-        here = self._reported(seen).tolist()
-        age_s = (self.clock.now_ns() - seen.stamps_ns["joint_position"]) * 1e-9
-        return following.lag(self._motion.position, here, age_s)
+        else:
+            self._brake()
+        raise ArmFault(fault)
 
     def _is_lost(self, seen: Observation) -> bool:
         """Whether the arm is known not to follow."""
+        if self._following is None or not self._is_fresh(seen):
+            return False
         try:
-            return self._following is not None and self._lag(self._following, seen) is not None
+            return self._following.lag(self._sent_since(seen), self._reading(seen)) is not None
         except ArmFault:  # nothing is known: then it is braked along its set points
             return False
+
+    def _is_fresh(self, seen: Observation) -> bool:
+        """Whether the joints were read lately enough to say where the arm is."""
+        return "joint_position" in seen and self._age_s(seen) <= self._fresh_s
+
+    def _sent_since(self, seen: Observation) -> list[list[float]]:
+        """The set points that a reading of the joints may be compared with, the present one first."""
+        return self._sent_lately.since(seen.stamps_ns.get("joint_position", 0)) or [self._motion.position]
+
+    def _age_s(self, seen: Observation) -> float:
+        return max(0.0, (self.clock.now_ns() - seen.stamps_ns["joint_position"]) * 1e-9)
+
+    def _reading(self, seen: Observation) -> Reading:
+        """The joints as the arm told them last, with speeds where it tells J finite ones."""
+        here = self._reported(seen)
+        velocity = np.asarray(seen.values.get("joint_velocity", ()), np.float64)
+        told = velocity.shape == here.shape and bool(np.all(np.isfinite(velocity)))
+        speeds = np.clip(velocity, -self._speed, self._speed).tolist() if told else None
+        return Reading(here.tolist(), speeds, self._age_s(seen))
 
     def _brake_from(self, seen: Observation) -> None:
         """Send the first step of a stop from where the arm is, as it moves there; where limits leave no room, stand."""
         self.counts["following"] += 1
         self._lost = True
-        self._take_place(seen, self._reported(seen))
+        reading = self._reading(seen)
+        self._take_place(seen, np.array(reading.now()))
         place = np.array(self._motion.position)
-        velocity = np.asarray(seen.values.get("joint_velocity", ()), np.float64)
-        if velocity.shape == place.shape and np.all(np.isfinite(velocity)):
-            plan = self._motion.stop_at(place, np.clip(velocity, -self._speed, self._speed))
+        if reading.velocity is not None:
+            plan = self._motion.stop_at(place, np.array(reading.velocity))
             if plan is not None and plan.states and self._check.passed(plan, self._motion) is None:
                 self._motion.accept(plan)
             else:
@@ -216,9 +241,10 @@ class Guard:
             self._begun = not self._is_elsewhere(seen)
 
     def _is_elsewhere(self, seen: Observation) -> bool:
-        """Whether fresh readings have the arm further from the set point than its own lag explains."""
+        """Whether readings have the arm further from the set point than its lag and their age explain."""
         try:
-            away = np.abs(self._measured(seen) - self._motion.position)
+            self._measured(seen)  # refuses what tells nothing
+            away = np.array(self._reading(seen).distances(self._sent_since(seen)))
         except ArmFault:  # nothing is known: then the set point that is there stays
             return False
         return bool(np.any(away > MOVED_RAD + self._speed * self._robot.period_s))
@@ -261,6 +287,7 @@ class Guard:
     def _take_place(self, seen: Observation, here: Vector) -> None:
         """The set point stands still where the arm is: joints (J,) at `here`, the gripper as it was seen."""
         self._motion.set(np.clip(here, self._lower, self._upper))
+        self._sent_lately.clear()
         self._check.begin_at(here)
         self._width = float(seen["gripper_position"][0]) if "gripper_position" in seen else None
 
@@ -268,7 +295,7 @@ class Guard:
         """The joints (J,) as the arm reports them, refused when it does not, or only did long ago."""
         if "joint_position" not in seen:
             raise ArmFault("The arm has not reported its joint positions yet, so nothing may be sent; is it running?")
-        age_s, oldest_s = (self.clock.now_ns() - seen.stamps_ns["joint_position"]) * 1e-9, self._oldest_s
+        age_s, oldest_s = self._age_s(seen), self._oldest_s
         if age_s > oldest_s:
             raise ArmFault(
                 f"The arm's joint positions are {age_s:.2f} s old, at most {oldest_s:g} s is allowed to begin from, so "
@@ -296,6 +323,7 @@ class Guard:
 
     def _send(self, asked_width: float | None) -> Command:
         now, before, period_s = self._motion.position, self._motion.before, self._robot.period_s
+        self._sent_lately.add(self.clock.now_ns(), now)
         velocity = np.array([(here - there) / period_s for here, there in zip(now, before, strict=True)])
         try:
             sent = self.inner.send(Command(np.array(now), self._limit_width(asked_width), velocity))

@@ -203,8 +203,7 @@ class RobotDescription(_Strict):
     payload_kg: Annotated[Number, Field(ge=0, le=LARGEST)] = 0.0
     """The heaviest thing the tool carries; the Guard keeps efforts within limits with it in hand."""
     following_error_rad: Positive | None = None
-    """How far any joint may be from its set point, rad; None: what `following.py` says for hardware, and in simulation
-    any distance."""
+    """How far any joint may be from its set point, on hardware only, rad; None: what `following.py` says."""
     workspace: WorkspaceDescription
     ros: RosDescription = RosDescription()
     folder: Path = ROBOTS

@@ -49,6 +49,7 @@ def keep_ticking(session: Session) -> None:
 def test_an_arm_that_does_not_follow_ends_the_take_at_rest_and_the_next_begins_where_it_is(tmp_path: Path) -> None:
     task, robot = make_task("reach"), load_robot("panda").model_copy(update={"following_error_rad": 0.05})
     arm = FakeArm(robot, task.objects)
+    arm.hardware = True
     guard = Guard(arm)
     stage = ArmEnv(guard, task)
     puppet = Puppet(stage.control.actions.spec)

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import errno
+import itertools
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -196,8 +199,46 @@ def test_a_bug_in_a_listener_still_leaves_the_arm_holding(tmp_path: Path) -> Non
     assert at_rest(arm)
 
 
+def swinging(folder: Path, arm: TinyArm) -> SkillRunner:
+    """A skill that turns the last joint at nine tenths of its speed."""
+    return SkillRunner(arm, load_skill(write_tiny(folder / "swing.skill", [0, 0, 0, 0, 0, 0, 0.9, 1.0])))
+
+
+def stop_after(ticks: int) -> Callable[[], str | None]:
+    asked = itertools.count()
+    return lambda: "Stopped by SIGHUP." if next(asked) >= ticks else None
+
+
+def test_a_terminal_that_is_gone_ends_no_braking(tmp_path: Path) -> None:
+    """Telling a closed terminal once ended the hold loop: the last set points went at 1.8 rad/s, then nothing."""
+    arm = TinyArm()
+
+    def gone(ending: str, why: str) -> None:
+        raise OSError(errno.EIO, "Input/output error")
+
+    outcome = swinging(tmp_path, arm).run(should_stop=stop_after(8), tell=gone)
+    ended(outcome, "stopped", arm)
+    assert outcome.held
+    assert outcome.why == "Stopped by SIGHUP. Telling so failed: [Errno 5] Input/output error."
+    turned = np.array([command.joint_position[6] for command in arm.sent])
+    assert np.max(np.diff(turned)) > 1.0 * PANDA.period_s
+
+
+def test_a_bug_in_the_telling_comes_up_once_the_arm_rests(tmp_path: Path) -> None:
+    arm = TinyArm()
+
+    def broken(ending: str, why: str) -> None:
+        raise ZeroDivisionError("a bug")
+
+    with pytest.raises(ZeroDivisionError, match="a bug"):
+        swinging(tmp_path, arm).run(should_stop=stop_after(8), tell=broken)
+    assert at_rest(arm)
+
+
 class StuckArm(TinyArm):
-    """Takes commands, and stays where it is from `stuck_after_ns` on."""
+    """Stands for a real arm that takes commands, and stays where it is from `stuck_after_ns` on."""
+
+    hardware = True
 
     def __init__(self, stuck_after_s: float) -> None:
         super().__init__(PANDA.model_copy(update={"following_error_rad": 0.2}))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import re
 from collections import deque
 from pathlib import Path
 
@@ -286,8 +287,10 @@ def test_a_hold_goes_on_along_its_stop_where_nothing_is_known_of_the_arm():
 
 
 @pytest.mark.parametrize("hardware", [False, True])
-def test_by_default_only_hardware_is_limited(hardware: bool):
-    arm = Drive(PANDA)
+@pytest.mark.parametrize("own", [None, 0.3])
+def test_only_hardware_is_limited_whatever_the_file_says(hardware: bool, own: float | None):
+    """In simulation a policy reaches the leash of 0.4 rad: the file's 0.3 once ended training episodes as a fault."""
+    arm = Drive(PANDA.model_copy(update={"following_error_rad": own}))
     arm.hardware = hardware
     guard = Guard(arm)
     guard.send(Command(PANDA.home))
@@ -326,19 +329,19 @@ def test_a_joints_own_limit_stands_above_the_robots_and_both_above_the_default(t
     robot = load_robot(path)
     usual = robot.joints[1].velocity * (LATENCY_S + robot.period_s) + SAG_RAD
     assert Following(robot, hardware=True).limits_rad == [0.5, pytest.approx(usual)]
-    assert Following(robot, hardware=False).limits_rad == [0.5, float("inf")]
     path.write_text(path.read_text() + "following_error_rad: 0.3\n")
-    assert Following(load_robot(path), hardware=False).limits_rad == [0.5, 0.3]
+    assert Following(load_robot(path), hardware=True).limits_rad == [0.5, 0.3]
+    assert Following(load_robot(path), hardware=False).limits_rad == [float("inf")] * 2
     path.write_text(text + "following_error_rad: 0\n")
     with pytest.raises(InputError, match=r"following_error_rad.*greater than 0"):
         load_robot(path)
 
 
-def test_a_named_limit_holds_in_simulation_and_changes_nothing_of_an_arm_that_follows():
+def test_a_named_limit_changes_nothing_of_an_arm_that_follows():
     sent = []
     for told in (None, 1.0):
         robot = PANDA.model_copy(update={"following_error_rad": told})
-        arm = EchoArm(robot)
+        arm = LateDrive(robot, 0)
         guard = Guard(arm)
         for command in itertools.islice(adversary(robot, arm, np.random.default_rng(7)), 300):
             try:
@@ -364,3 +367,125 @@ def test_an_arm_that_tells_no_velocity_is_asked_to_stand():
         keep_sending(guard, arm, PANDA.home + np.array([1.0, 0, 0, 0, 0, 0, 0]))
     assert guard.at_rest
     assert arm.sent[-1].joint_position == pytest.approx(arm.stood[-1])
+
+
+# joint states that stop coming while the arm goes on
+
+
+def swept(robot: RobotDescription, joint: int, share: float) -> itertools.chain[Command]:
+    """One joint from home at a share of its speed, for ever."""
+    step = share * robot.joints[joint].velocity * robot.period_s * np.eye(len(robot.joints))[joint]
+    return itertools.chain.from_iterable([Command(robot.home + k * step)] for k in itertools.count(1))
+
+
+def drive_and_freeze(robot: RobotDescription, joint: int, share: float, freeze_at: int) -> tuple[Guard, Drive, str]:
+    """Sweep a joint of a healthy arm, whose joint states stop at a tick, until the Guard says so, 0.6 s at most."""
+    arm = Drive(robot)
+    guard, fault = Guard(arm), ""
+    for tick, command in enumerate(
+        itertools.islice(swept(robot, joint, share), freeze_at + round(0.6 * robot.rate_hz))
+    ):
+        if tick == freeze_at:
+            arm.freeze("joint_position")
+            arm.freeze("joint_velocity")
+        try:
+            guard.send(command)
+        except ArmFault as told:
+            fault = str(told)
+            break
+        arm.pass_time()
+    arm.pass_time()
+    return guard, arm, fault
+
+
+@given(
+    name=st.sampled_from(["panda", "kuka_iiwa"]),
+    joint=st.integers(0, 6),
+    share=st.floats(0.2, 1.0),
+    freeze_at=st.integers(1, 12),
+    own=st.sampled_from([None, 0.1, 0.25]),
+)
+@settings(max_examples=20, deadline=None)
+def test_a_healthy_arm_whose_joint_states_stop_is_braked_as_it_goes(
+    name: str, joint: int, share: float, freeze_at: int, own: float | None
+):
+    """A stall of a third of a second once made a healthy arm leap 0.8 rad back within one period."""
+    robot = load_robot(name).model_copy(update={"following_error_rad": own})
+    guard, arm, fault = drive_and_freeze(robot, joint, share, freeze_at)
+    assert "lags" not in fault
+    for _ in range(60):  # and hold as well, also once it rests
+        guard.hold()
+        arm.pass_time()
+    assert guard.at_rest
+    assert guard.counts["following"] == 0
+    assert_limited(robot, robot.home, arm.sent)
+    sent, moved = arm.sent[-1].joint_position, arm._position
+    assert moved == pytest.approx(sent, abs=1e-9)
+
+
+def test_the_fault_says_that_the_joint_states_stopped_and_how_long_ago():
+    robot = PANDA.model_copy(update={"following_error_rad": 0.1})
+    guard, arm, fault = drive_and_freeze(robot, 6, 1.0, 1)
+    assert re.match(
+        r"The joint states stopped: the last came 0\.[345]\d s ago\. Joint 6 \('panda_joint7'\) was at 0\.\d{3} rad "
+        r"then and was sent to \d\.\d{3} rad since, 0\.\d{3} rad of it longer ago than may go unseen \(at most "
+        r"0\.100 rad is allowed\); nobody knows whether the arm follows\. The set point is braked\. Check the arm's "
+        r"driver and the connection to it, and begin anew\.",
+        fault,
+    ), fault
+    assert guard.counts["following"] == 0
+    arm.repair()  # they come again: the arm is where it was sent, and it goes on from there
+    before = arm.sent[-1].joint_position
+    sent = guard.send(Command(before)).joint_position
+    assert np.max(np.abs(sent - before)) <= robot.joints[6].velocity * robot.period_s
+
+
+def test_a_moving_arm_that_is_read_late_is_not_lagging_by_its_way_since():
+    robot = PANDA.model_copy(update={"following_error_rad": 0.2})
+    arm = Drive(robot)
+    guard = Guard(arm)
+    for tick, command in enumerate(itertools.islice(swept(robot, 6, 0.8), 15)):
+        if tick == 10:
+            arm.freeze("joint_position")  # 0.2 s without: 0.4 rad
+            arm.freeze("joint_velocity")
+        guard.send(command)
+        arm.pass_time()
+    assert arm._position[6] - arm.observe()["joint_position"][6] > 0.4
+    assert guard.counts["following"] == 0
+
+
+@pytest.mark.parametrize("ending", ["send", "hold"])
+def test_a_reading_that_is_a_little_old_is_carried_on_to_now(ending: str):
+    """Put back to where it was two periods ago, an arm that is slow but moves would be sent backwards."""
+    robot = PANDA.model_copy(update={"following_error_rad": 0.3})
+    arm = Drive(robot)
+    arm._speed = 0.5 * arm._speed
+    guard = Guard(arm)
+    late_ns = round(1.8 * robot.period_s * 1e9)
+    inner, past = arm.observe, deque([arm.observe()])
+
+    def late() -> Observation:
+        past.append(inner())
+        while len(past) > 1 and past[1].stamps_ns["joint_position"] <= arm.clock.now_ns() - late_ns:
+            past.popleft()
+        return past[0]
+
+    arm.observe = late  # type: ignore[method-assign]
+    for command in itertools.islice(swept(robot, 6, 1.0), 60):
+        before = len(arm.sent)
+        if ending == "hold" and guard._is_lost(late()):
+            guard.hold()
+        else:
+            try:
+                guard.send(command)
+            except ArmFault as fault:
+                assert "lags" in str(fault)  # noqa: PT017 - it may only come once
+        if guard.counts["following"]:
+            break
+        for _ in range(5):
+            arm.clock.sleep_until(arm.clock.now_ns() + round(robot.period_s * 2e8))
+            late()
+    assert guard.counts["following"] == 1
+    truly = inner()
+    first = arm.sent[before].joint_position[6] - truly["joint_position"][6]
+    assert 0.0 <= first <= truly["joint_velocity"][6] * robot.period_s + 1e-9

@@ -15,6 +15,7 @@ from understudy.cli.signals import uninterrupted
 from understudy.datasets.schema import is_image
 from understudy.deploy.deployment import DeployConfig, deploy
 from understudy.deploy.runner import RunnerConfig, SkillRunner
+from understudy.deploy.saying import say
 from understudy.deploy.skill import Skill, check_robot, load_skill
 from understudy.envs.arms.robot import RobotDescription, load_robot
 from understudy.errors import ArmFault, InputError
@@ -89,7 +90,7 @@ class Deploy:
         report, problem, code = _run_on_graph(skill, robot, config, self.recorded)
         self._show(report)
         if problem is not None:
-            print(f"error: {problem}", file=sys.stderr)
+            say(f"error: {problem}")
         return code
 
     def _require_writable(self) -> None:
@@ -118,9 +119,9 @@ class Deploy:
         if self.out is not None:
             self.out.write_text(text + "\n")
         if self.json:
-            print(text)
+            say(text, sys.stdout)
         elif report.episodes:
-            print(report.table())
+            say(report.table(), sys.stdout)
 
 
 def _run_on_graph(
@@ -142,7 +143,7 @@ def _run_on_graph(
             _wait_for_arm(arm, node, keys, signals, config)
             if recorded:
                 _wait_for_recorder(node, arm.clock, signals, config.ready_s)
-            report, problem = deploy(runner, arm.clock, node, config, _say)
+            report, problem = deploy(runner, arm.clock, node, config, say)
         finally:
             arm.close()
             node.close()
@@ -209,7 +210,3 @@ def _not_ready(arm: RosArm, node: DeployNode, config: DeployConfig) -> str | Non
     if arm.rivals:
         return f"The arm is commanded already: {', '.join(arm.rivals)}; stop it first, or use --shadow."
     return None
-
-
-def _say(line: str) -> None:
-    print(line, file=sys.stderr, flush=True)
