@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import threading
+from collections import deque
+from collections.abc import Sequence
 
 from sensor_msgs.msg import JointState
 
@@ -16,6 +18,8 @@ from understudy.errors import InputError
 TOPIC = "/leader/joint_states"
 READY_S = 3.0
 """How long the first message may take."""
+MOST_UNREAD = 2000
+"""Messages that are kept for who reads them, the newest: those of 2 s from the quickest drivers."""
 
 
 class RosLeader:
@@ -39,6 +43,7 @@ class RosLeader:
         self._topic = topic
         self._lock = threading.Lock()
         self._sample: LeaderSample | None = None
+        self._unread: deque[LeaderSample] = deque(maxlen=MOST_UNREAD)
         self._graph: Graph = Graph("understudy_leader") if beside is None else beside._graph
         self._graph.node.create_subscription(JointState, topic, self._hear, sensors())
         if beside is None:
@@ -50,9 +55,16 @@ class RosLeader:
             raise InputError(f"No joint states of the {whose} came within {ready_s:g} s: {why}. Start its driver.")
 
     def latest(self) -> LeaderSample | None:
-        """See `LeaderSource`."""
+        """The newest; None before the first. Never waits."""
         with self._lock:
             return self._sample
+
+    def heard(self) -> Sequence[LeaderSample]:
+        """See `LeaderSource`."""
+        with self._lock:
+            unread = tuple(self._unread)
+            self._unread.clear()
+        return unread
 
     def require(self, calibration: LeaderCalibration) -> None:
         """Refuse a calibration for other joints than the ones that come.
@@ -81,3 +93,4 @@ class RosLeader:
         positions = dict(zip(message.name, map(float, message.position), strict=False))
         with self._lock:
             self._sample = LeaderSample(Receipt.now().monotonic_ns, positions, time_ns(message.header.stamp))
+            self._unread.append(self._sample)

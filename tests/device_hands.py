@@ -313,11 +313,18 @@ class Leader:
         self.extra: dict[str, float] = {}
         self.driver: Callable[[], int] = lambda: 0
         """The stamp that its driver gives a message, ns; 0 is none."""
+        self.between: list[LeaderSample] = []
+        """What came between two looks, before the newest."""
 
-    def latest(self) -> LeaderSample | None:
+    def says(self, pose: np.ndarray, stamp_ns: int) -> LeaderSample:
+        """The message of an arm that would lead to this pose."""
+        joints = {f"j{i}": float(value) for i, value in enumerate(SIGNS * (pose - OFFSETS))}
+        return LeaderSample(stamp_ns, {**joints, "trigger": self.trigger, **self.extra}, self.driver())
+
+    def heard(self) -> list[LeaderSample]:
+        between, self.between = self.between, []
         stamp = self.clock.now_ns() if self.silent_since_ns is None else self.silent_since_ns
-        joints = {f"j{i}": float(value) for i, value in enumerate(SIGNS * (self.pose - OFFSETS))}
-        return LeaderSample(stamp, {**joints, "trigger": self.trigger, **self.extra}, self.driver())
+        return [*between, self.says(self.pose, stamp)]
 
     def why_silent(self) -> str:
         return "nobody publishes /leader/joint_states"

@@ -133,12 +133,12 @@ class LeaderDevice:
 
     def read(self, aligned: Aligned) -> DeviceReading:
         """See `Device`."""
-        sample = self._source.latest()
-        if why := self._watch.why_gone(sample, self._clock.now_ns()):
+        if why := self._watch.why_gone(self._source.heard(), self._clock.now_ns()):
             events: tuple[Event, ...] = () if self.lost else ("lost",)
             self.lost = self._waiting = True
             self._asked.clear()
             return self._still(aligned, events, why)
+        sample = self._watch.latest
         assert sample is not None  # there is one where nothing is wrong with it
         events = ("back",) if self.lost else ()
         self.lost = False

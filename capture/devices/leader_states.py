@@ -6,7 +6,7 @@ Owns no thread and no clock. What is not believed makes the leader lost (`leader
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -16,6 +16,8 @@ SLACK_RAD = 0.05
 """What a joint may be off between two readings beside what its speed explains: noise, and stamps that are not exact."""
 SETTLED_S = 1.0
 """A leader that jumped is believed again when it has not for this long: two arms on one topic jump again and again."""
+USUAL = 0.05
+"""Weight of the newest message in the usual time between two."""
 
 
 @dataclass(frozen=True)
@@ -33,8 +35,8 @@ class LeaderSample:
 class LeaderSource(Protocol):
     """Where the leader's joint states come from."""
 
-    def latest(self) -> LeaderSample | None:
-        """The newest; None before the first. Never waits."""
+    def heard(self) -> Sequence[LeaderSample]:
+        """All that came since the last call, oldest first. Never waits."""
 
     def why_silent(self) -> str:
         """Why nothing may be coming, as a clause."""
@@ -44,7 +46,7 @@ class LeaderSource(Protocol):
 
 
 class LeaderWatch:
-    """Looks at every reading of a leader, and remembers the one before."""
+    """Looks at every message of a leader, and remembers the one before: two arms that speak in turn differ by that."""
 
     def __init__(
         self, source: LeaderSource, calibration: LeaderCalibration, max_age_s: float, max_speed_rad_s: float
@@ -60,25 +62,34 @@ class LeaderWatch:
         self._needed = calibration.leader_joints
         self._max_age_s = max_age_s
         self._max_speed_rad_s = max_speed_rad_s
+        self.latest: LeaderSample | None = None
+        """The newest that was looked at; None before the first."""
         self._last: LeaderSample | None = None
+        self._usual_s = 0.0
         self._advanced_ns = 0
         self._jump, self._jumped_ns = "", 0
 
-    def why_gone(self, sample: LeaderSample | None, now_ns: int) -> str:
-        """Why the leader cannot be followed, as a sentence; empty when it can.
+    def why_gone(self, heard: Sequence[LeaderSample], now_ns: int) -> str:
+        """Why the leader cannot be followed, as a sentence; empty when it can, and then there is a `latest`.
 
         Args:
-            sample: the newest.
+            heard: all that came since the last call, oldest first.
             now_ns: the present, on the clock of `LeaderSample.stamp_ns`.
         """
-        if sample is None:
+        unfit = ""
+        for sample in heard:
+            self.latest = sample
+            if why := self._why_unfit(sample):
+                unfit = why
+            else:
+                self._compare(sample, now_ns)
+        if self.latest is None:
             return f"No joint states of the leader have come: {self._source.why_silent()}."
-        silent_s = (now_ns - sample.stamp_ns) * 1e-9
+        silent_s = (now_ns - self.latest.stamp_ns) * 1e-9
         if silent_s > self._max_age_s:
             return f"The leader has been silent for {silent_s:.1f} s: {self._source.why_silent()}."
-        if unfit := self._why_unfit(sample):
+        if unfit := unfit or self._why_unfit(self.latest):
             return unfit
-        self._compare(sample, now_ns)
         frozen_s = (now_ns - self._advanced_ns) * 1e-9
         if frozen_s > self._max_age_s:
             return (
@@ -110,6 +121,8 @@ class LeaderWatch:
             return
         if sample.header_ns == 0 or sample.header_ns > last.header_ns:
             self._advanced_ns = sample.stamp_ns
+        came_s = (sample.stamp_ns - last.stamp_ns) * 1e-9
+        self._usual_s += (came_s - self._usual_s) * (USUAL if self._usual_s else 1.0)
         if jump := self._why_jumped(last, sample):
             self._jump, self._jumped_ns = jump, now_ns
 
@@ -129,9 +142,11 @@ class LeaderWatch:
     def _elapsed_s(self, last: LeaderSample, sample: LeaderSample) -> float:
         """Time between two samples: by the driver's stamps, which know of messages that were held up on their way.
 
-        By when they came, where the driver gives no stamps or two clocks seem to be at work.
+        By when they came, where the driver gives no stamps or two clocks seem to be at work. At least what is usual
+        between two: messages that were held up come at once, and some drivers read and stamp their encoders in bursts.
         """
         came_s = (sample.stamp_ns - last.stamp_ns) * 1e-9
         said_s = (sample.header_ns - last.header_ns) * 1e-9
         stamped = last.header_ns != 0 and said_s > 0.0
-        return said_s if stamped and abs(said_s - came_s) <= self._max_age_s else came_s
+        elapsed_s = said_s if stamped and abs(said_s - came_s) <= self._max_age_s else came_s
+        return max(elapsed_s, self._usual_s)

@@ -238,6 +238,48 @@ def test_two_arms_on_one_topic_stay_lost() -> None:
     assert pair.events == ["lost"]
 
 
+@pytest.mark.parametrize("stamped", [False, True])
+@pytest.mark.parametrize("gap_rad", [0.3, 0.44, 0.8, 1.6])
+@pytest.mark.parametrize("rate_hz", [5.0, 20.0])
+def test_two_arms_that_speak_in_turn_are_lost_whoever_spoke_last(stamped: bool, gap_rad: float, rate_hz: float) -> None:
+    """Incident: two arms at 100 Hz, 5 ms apart: only the newest was compared, once a tick, and flips went unseen."""
+    device, leader = made("joint_position")
+    device.start_pressed()
+    if stamped:
+        leader.driver = lambda: 10**18 + leader.clock.now_ns()
+    here, there = leader.pose, leader.pose + gap_rad * np.eye(len(leader.pose))[2]
+    whose, readings = 0, []
+    for _ in range(20):
+        for _ in range(round(200 / rate_hz) - 1):
+            leader.clock.advance(0.005)
+            leader.between.append(leader.says((here, there)[whose], leader.clock.now_ns()))
+            whose = 1 - whose
+        leader.clock.advance(0.005)
+        leader.pose = here  # the newest is the same arm's at every tick
+        readings.append(device.read(HOME))
+    assert device.lost
+    assert [event for reading in readings for event in reading.events] == ["lost"]
+    assert "or for a second arm on the topic" in readings[-1].message
+
+
+@pytest.mark.parametrize("stamped", [False, True])
+def test_a_leader_whose_messages_come_in_bursts_is_followed(stamped: bool) -> None:
+    """A serial line that hands over four readings at once, of a leader that is moved at 3 rad/s."""
+    device, leader = made("joint_position")
+    device.start_pressed()
+    start_ns, at_s = leader.clock.now_ns(), 0.0
+    for tick in range(60):
+        for part in range(4):
+            at_s += PERIOD_S / 4
+            leader.pose = PANDA.home + 0.3 * np.sin(10.0 * at_s) * np.eye(len(PANDA.home))[2]
+            if stamped:
+                leader.driver = lambda part=part, tick=tick: 10**18 + round((tick + 1) * PERIOD_S * 1e9) + 10**5 * part  # type: ignore[misc]
+            came_ns = start_ns + round((tick + 1) * PERIOD_S * 1e9) + 10**5 * part
+            leader.between.append(leader.says(leader.pose, came_ns))
+        leader.clock.sleep_until(came_ns)
+        assert device.read(HOME).events == (), tick
+
+
 def test_a_message_that_was_held_up_is_no_jump() -> None:
     """The driver's stamps say how long the leader took, when the network hands two messages over at once."""
     pair = Followed("joint_position")
@@ -313,7 +355,7 @@ def test_what_is_no_number_is_a_lost_leader(extra: dict[str, float], message: st
 
 def test_a_missing_joint_is_named() -> None:
     device, leader = made("joint_position")
-    leader.latest = lambda: LeaderSample(leader.clock.now_ns(), {"other": 0.0})  # type: ignore[method-assign]
+    leader.heard = lambda: [LeaderSample(leader.clock.now_ns(), {"other": 0.0})]  # type: ignore[method-assign]
     assert device.read(HOME).message == "The leader's joint states lack 'j0'; they have other."
 
 
