@@ -12,19 +12,21 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
 TAKE_TERMINAL = (
-    "import fcntl, os, sys, termios; os.setsid(); fcntl.ioctl(0, termios.TIOCSCTTY, 0); "
+    "import fcntl, os, signal, sys, termios; os.setsid(); fcntl.ioctl(0, termios.TIOCSCTTY, 0); "
+    "signal.signal(signal.SIGHUP, signal.SIG_DFL); signal.signal(signal.SIGINT, signal.SIG_DFL); "
     "os.execv(sys.executable, [sys.executable, *sys.argv[1:]])"
 )
-"""Makes standard input the terminal of a new session of processes: who hangs up then sends SIGHUP."""
+"""Makes standard input the terminal of a new session of processes: who hangs up then sends SIGHUP,
+which tests that are run by `nohup` would have handed down as ignored."""
 
 
 class Person:
     """Runs `understudy` and reads and types."""
 
-    def __init__(self, *arguments: str | Path) -> None:
+    def __init__(self, *arguments: str | Path, env: dict[str, str] | None = None) -> None:
         self.screen, terminal = pty.openpty()
         command = [sys.executable, "-c", TAKE_TERMINAL, "-m", "understudy", *map(str, arguments)]
-        self.process = subprocess.Popen(command, stdin=terminal, stdout=terminal, stderr=terminal, cwd=ROOT)
+        self.process = subprocess.Popen(command, stdin=terminal, stdout=terminal, stderr=terminal, cwd=ROOT, env=env)
         os.close(terminal)
         self.seen = ""
 

@@ -20,6 +20,7 @@ pytest.importorskip("pybullet")
 
 from deploy_ros_support import COMMANDS, Listener, environment, kill
 from deploy_support import FIELDS, PANDA, manifest, write_tiny
+from terminal_support import Person
 
 from understudy.envs.arms.robot import ROBOTS
 
@@ -164,6 +165,29 @@ def test_ctrl_c_brings_the_arm_to_rest_before_the_process_ends(
     commands = positions(listener)
     assert np.abs(np.diff(commands[-10:], axis=0)).max() < 1e-9
     assert not np.any(listener.heard[COMMANDS][-1][1].points[0].velocities)
+
+
+def test_a_terminal_that_is_closed_in_mid_run_ends_it_with_the_arm_at_rest_and_the_report_written(
+    sim_arm: subprocess.Popen[str], domain: int, listener: Listener, panda: Path, tmp_path: Path
+) -> None:
+    """Writing to it fails from then on; that once left the arm at full speed, the episode unended, no report."""
+    report = tmp_path / "report.json"
+    command = ("deploy", skill(tmp_path, 2000), "--robot", panda, "--out", report)
+    person = Person(*command, env=environment(domain))
+    try:
+        listener.wait(lambda: len(listener.heard["/understudy/requested_action"]) > 20)
+        person.hang_up()
+        assert person.wait() == 130
+    finally:
+        person.close()
+    commands = positions(listener)
+    assert np.abs(np.diff(commands[:-10], axis=0)).max() > 1e-3
+    assert np.abs(np.diff(commands[-10:], axis=0)).max() < 1e-9
+    assert not np.any(listener.heard[COMMANDS][-1][1].points[0].velocities)
+    assert listener.states[-1] == "holding: Stopped by SIGHUP."
+    assert listener.episodes[-1]["state"] == "ended"
+    outcome = json.loads(report.read_text())["episodes"][0]["outcome"]
+    assert (outcome["ending"], outcome["held"]) == ("stopped", True)
 
 
 def test_without_an_arm_it_says_which_topic_is_silent(start: Start, tmp_path: Path) -> None:
