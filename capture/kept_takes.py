@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from functools import partial
+
+from understudy.capture.unconfirmed import took_place
 from understudy.datasets.store import Dataset
 from understudy.errors import InputError
 
@@ -14,6 +17,8 @@ class KeptTakes:
         """Kept in this session, the latest last."""
         self.undone: list[str] = []
         """Taken back, the latest last."""
+        self.warning = ""
+        """What is to be said of the latest `undo` or `redo`: it is done, and the disk did not confirm it."""
         self._dataset = dataset
 
     def add(self, id: str) -> None:
@@ -28,11 +33,12 @@ class KeptTakes:
             InputError: nothing that was kept here is there any more.
             DatasetError, OSError: it could not be moved; it is still the last one kept.
         """
+        self.warning = ""
         while self.ids:
             id = self.ids[-1]
-            there = id in self._dataset.ids
+            there = self._kept(id)
             if there:
-                self._dataset.drop(id)
+                self.warning = took_place(partial(self._dataset.drop, id), partial(self._gone, id))
             self.ids.pop()  # once it is done: what fails is not forgotten
             if there:
                 self.undone.append(id)
@@ -46,13 +52,20 @@ class KeptTakes:
             InputError: there is none in the trash any more.
             DatasetError, OSError: it could not be moved; it is still the last one taken back.
         """
+        self.warning = ""
         while self.undone:
             id = self.undone[-1]
             there = id in self._dataset.dropped
             if there:
-                self._dataset.restore(id)
+                self.warning = took_place(partial(self._dataset.restore, id), partial(self._kept, id))
             self.undone.pop()
             if there:
                 self.ids.append(id)
                 return id
         raise InputError("There is nothing to redo: no take was taken back since the last one was kept.")
+
+    def _kept(self, id: str) -> bool:
+        return id in self._dataset.ids
+
+    def _gone(self, id: str) -> bool:
+        return not self._kept(id)

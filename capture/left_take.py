@@ -53,10 +53,8 @@ class LeftTake:
             DatasetError: its file is gone or damaged.
             OSError: the disk fails; it is a take still.
         """
-        if info != self.info:
-            # Before it is committed: an end in between leaves a take with its new label, and no episode with its old.
-            self._dataset.relabel_take(self.path.stem, info)
-            self.info = info
+        # Before it is committed: an end in between leaves a take with its new label, and no episode with its old.
+        self._dataset.relabel_take(self.path.stem, info)
         id = self._dataset.commit(self.path)
         self._lock.release()
         return id

@@ -19,7 +19,7 @@ from understudy import __version__
 from understudy.datasets.align import Aligned
 from understudy.datasets.camera_streams import CameraFrame
 from understudy.datasets.episode import Stream
-from understudy.datasets.live_file import Step
+from understudy.datasets.live_file import Step, is_complete
 from understudy.datasets.schema import ActionSpec, EpisodeInfo, is_image
 from understudy.datasets.store import Dataset
 from understudy.errors import RecordingError
@@ -98,8 +98,6 @@ class EpisodeRecorder:
         self._writer = dataset.begin(info, first.values)
         self._native = native
         self._handed_ns = first.tick_ns
-        self._finished: EpisodeInfo | None = None
-        """The metadata of the finished take on disk; None before there is one."""
         self.info = info
         if native is not None:
             native.begin(first.tick_ns + round(AHEAD_S * 1e9))
@@ -215,13 +213,15 @@ class EpisodeRecorder:
         self._writer.release()
 
     def _finish(self, info: EpisodeInfo) -> None:
-        """Make the file a finished take with this metadata, which may be another than at an attempt before."""
-        if self._finished is None:
+        """Make the file a finished take with this metadata, which may be another than at an attempt before.
+
+        What the attempt before has left is read from the file: one that failed may have been done all the same.
+        """
+        if self.path.exists() and is_complete(self.path):
+            self._dataset.relabel_take(self.path.stem, info)
+        else:
             self._hand_over_rest()
             self._writer.finish(info)
-        elif info != self._finished:
-            self._dataset.relabel_take(self.path.stem, info)
-        self._finished = info
 
 
 def batch(samples: Sequence[Sample]) -> Stream:

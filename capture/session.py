@@ -18,10 +18,11 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Container
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import Any, Protocol, TypeVar
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -33,6 +34,7 @@ from understudy.capture.movers import Mover
 from understudy.capture.recorder import Motion, new_info
 from understudy.capture.session_states import GRANTED, POSSIBLE, State, Wish
 from understudy.capture.take import Take
+from understudy.capture.unconfirmed import took_place
 from understudy.datasets.align import Aligned
 from understudy.datasets.episode import Episode
 from understudy.datasets.live_file import EmptyRecording
@@ -45,7 +47,6 @@ from understudy.errors import InputError, RecordingError, UnderstudyError
 
 __all__ = ["POSSIBLE", "Session", "SessionConfig", "Stage", "State", "Tick"]
 
-T = TypeVar("T")
 BRAKE_S = 2.0
 """No arm brakes for longer within its limits."""
 
@@ -117,6 +118,8 @@ class Session:
         """What the device would like the operator to know, as of its latest reading; empty for nothing."""
         self.unfinished: list[str] = []
         """Ids of takes of this session that nobody has decided on; they wait in `recording/`, for `resume`."""
+        self.warning = ""
+        """What is to be said of the latest keep, drop, undo or redo: it is done, and the disk did not confirm it."""
         self._history = KeptTakes(dataset)
         self._take: Take | None = None
 
@@ -307,9 +310,11 @@ class Session:
         """
         self._require("keep")
         self.state = "saving"
-        id = self._settle(Take.keep)
-        self._history.add(id)
-        return id
+        take = self._in_hand()
+        assert take.path is not None  # only what was recorded is in review
+        self._settle(take.keep, lambda: self.dataset.ids)
+        self._history.add(take.path.stem)
+        return take.path.stem
 
     def drop(self) -> None:
         """Put the take in the trash (from `ready`: do not record it at all). Then `idle`.
@@ -322,7 +327,7 @@ class Session:
             if self.state == "recording":
                 self._hold()  # before anything that takes time
         finally:
-            self._settle(Take.drop)
+            self._settle(self._in_hand().drop, lambda: self.dataset.dropped)
 
     def undo(self) -> str:
         """Move the take kept last to the trash; returns its id. One that is gone from the dataset is passed over.
@@ -332,7 +337,9 @@ class Session:
             DatasetError, OSError: it could not be moved; it is kept still.
         """
         self._require("undo")
-        return self._history.undo()
+        id = self._history.undo()
+        self.warning = self._history.warning
+        return id
 
     def redo(self) -> str:
         """Bring back the take that `undo` took back last; returns its id.
@@ -342,7 +349,9 @@ class Session:
             DatasetError, OSError: it could not be moved; it can be brought back still.
         """
         self._require("redo")
-        return self._history.redo()
+        id = self._history.redo()
+        self.warning = self._history.warning
+        return id
 
     def close(self) -> None:
         """Leave the session: the arm holds, the device is released, a take in hand stays recoverable."""
@@ -421,19 +430,23 @@ class Session:
         except UnderstudyError as error:
             self._in_hand().note(f"the arm could not be told to hold: {error}")
 
-    def _settle(self, act: Callable[[Take], T]) -> T:
-        """Keep or drop the take in hand; where that fails it stays in hand, as long as anything can be done with it."""
+    def _settle(self, act: Callable[[], object], settled: Callable[[], Container[str]]) -> None:
+        """Keep or drop the take in hand; where that fails it stays in hand, as long as anything can be done with it.
+
+        Args:
+            act: does it.
+            settled: the ids among which the take is when it is done, whatever failed after that.
+        """
         take = self._in_hand()
         try:
-            result = act(take)
+            self.warning = took_place(act, partial(_is_among, take, settled))
         except (UnderstudyError, OSError) as error:
             if take.broken or isinstance(error, EmptyRecording):
                 self._let_go()
             else:
                 self.state = "review"
             raise
-        self._forget()
-        return result
+        self._forget().leave()
 
     def _let_go(self) -> None:
         """No take is in hand any more; what there is of it on disk waits there."""
@@ -462,3 +475,8 @@ class Session:
             raise InputError(
                 f"Cannot {wish} while the session is {self.state}; possible now: {', '.join(possible) or 'nothing'}."
             )
+
+
+def _is_among(take: Take, settled: Callable[[], Container[str]]) -> bool:
+    """Whether a take lies in `recording/` no more, and is one of these."""
+    return take.path is not None and not take.path.exists() and take.path.stem in settled()

@@ -300,8 +300,7 @@ class SessionLoop:
     def _broken(self, fault: UnderstudyError) -> str:
         """A take that the arm or the disk ended is judged like any other; then the fault is told."""
         if self.session.state == "review":
-            self._gate.broke(str(fault))
-            self._wishes.guarded(lambda: self._wishes.ended("fault"))
+            self._wishes.broke(fault)
         raise fault
 
     def _unattended(self) -> bool:

@@ -178,6 +178,11 @@ class SessionWishes:
         lost = f" {self._session.device_says}" if why == "device lost" else ""
         return f"Take ended ({why}) after {self._session.steps} steps.{lost}{failing}"
 
+    def broke(self, fault: UnderstudyError) -> None:
+        """A fault has ended the take that is in review now: judge it, the fault included."""
+        self._gate.broke(str(fault))
+        self.guarded(lambda: self.ended("fault"))
+
     # each wish
 
     def _prepare(self, text: str) -> str:
@@ -209,15 +214,25 @@ class SessionWishes:
         return "Recording."
 
     def _stop(self, text: str) -> str:
-        self._session.stop()
+        self._end(self._session.stop)
         return self.ended("stopped by the operator")
+
+    def _end(self, end: Callable[[], None]) -> None:
+        """End the take in hand; it is judged also where the arm could not be told to hold."""
+        try:
+            end()
+        except UnderstudyError as fault:
+            if self._session.state == "review":
+                self.broke(fault)
+            raise
 
     def _hold(self, text: str) -> str:
         recording, moved_by = self._session.state == "recording", self._session.moved_by
         self.countdown_ns = None
-        self._session.hold()
         if not recording:
+            self._session.hold()
             return HELD[moved_by]
+        self._end(self._session.hold)
         return self.ended("the arm holds") if moved_by == "session" else f"{self.ended('hold')} {HELD[moved_by]}"
 
     def _keep(self, text: str) -> str:
@@ -230,7 +245,7 @@ class SessionWishes:
         id = self._session.keep()
         self._gate.kept(id)
         self.findings = ()
-        return f"Kept {id}; the dataset holds {self.episodes}."
+        return self._told(f"Kept {id}; the dataset holds {self.episodes}.")
 
     def _drop(self, text: str) -> str:
         if self.countdown_ns is not None:
@@ -240,13 +255,17 @@ class SessionWishes:
         self._session.drop()
         self.dropped += had_steps
         self.findings = ()
-        return "The take was dropped; it is in the trash." if had_steps else "Nothing was recorded."
+        return self._told("The take was dropped; it is in the trash." if had_steps else "Nothing was recorded.")
 
     def _undo(self, text: str) -> str:
-        return f"Took back {self._session.undo()}; redo brings it back."
+        return self._told(f"Took back {self._session.undo()}; redo brings it back.")
 
     def _redo(self, text: str) -> str:
-        return f"Brought back {self._session.redo()}."
+        return self._told(f"Brought back {self._session.redo()}.")
+
+    def _told(self, what: str) -> str:
+        """What was done, and what is to be said of how."""
+        return " ".join(part for part in (what, self._session.warning) if part)
 
     def _success(self, text: str) -> str:
         return self._marked(True)
@@ -259,7 +278,7 @@ class SessionWishes:
         self._session.mark(success)
         word = "success" if success else "failure"
         if self._session.state == "recording":
-            self._session.stop()
+            self._end(self._session.stop)
             return self.ended(f"marked as {word}")
         return f"Marked as {word}."
 

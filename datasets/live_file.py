@@ -216,7 +216,8 @@ def finalise(
     Raises:
         EmptyRecording: it holds no whole step.
         DatasetError: the file cannot be read.
-        OSError: the disk is full or fails; `path` is as it was.
+        OSError: the disk is full or fails; `path` is as it was, unless `is_complete`: then it is the complete take, and
+            only that it took the other's place was not confirmed.
     """
     fresh = path.with_name(f".{path.stem}.new")
     fresh.unlink(missing_ok=True)

@@ -456,13 +456,16 @@ class Dataset:
     def relabel_take(self, id: str, info: EpisodeInfo) -> None:
         """Give a finished take under `recording/` its final metadata, as `relabel` does; for who holds its lock.
 
+        One that has it already is left as it is.
+
         Raises:
             DatasetError: there is no such finished take, or its file is damaged.
-            OSError: the disk is full or fails; the take is as it was.
+            OSError: the disk is full or fails; the take is whole, with the metadata it had or with this.
         """
         source = self.take_file(id)
-        read_summary(source, verify=True)
-        _put_info(source, info)
+        if read_summary(source).info != info:
+            read_summary(source, verify=True)
+            _put_info(source, info)
 
     def split(self, shares: Mapping[str, float], rng: np.random.Generator) -> dict[str, int]:
         """Draw splits anew, whole episodes at random: name -> share (together at most 1); returns their sizes.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -82,6 +83,23 @@ def full(monkeypatch: pytest.MonkeyPatch) -> Iterator[Fail]:
     return fail
 
 
+@pytest.fixture
+def unconfirmed(monkeypatch: pytest.MonkeyPatch) -> Fail:
+    """Let a module do what it does, and the disk then not confirm the folder of this name, any number of times."""
+
+    def fail(module: Any, folder: str) -> None:
+        sync = module.sync
+
+        def no_word(path: Path) -> None:
+            if path.name == folder:
+                raise OSError(errno.EIO, os.strerror(errno.EIO), str(path))
+            sync(path)
+
+        monkeypatch.setattr(module, "sync", no_word)
+
+    return fail
+
+
 def assert_sound(dataset: Dataset, ids: tuple[str, ...]) -> None:
     """What a fresh look at the folder finds: these episodes, whole, and nothing that had to be put right."""
     opened = Dataset.open(dataset.path)
@@ -156,6 +174,102 @@ def test_an_index_that_is_locked_or_unreadable_is_no_end(
     monkeypatch.undo()
     assert id in recorder.loop.ask("redo")
     assert_sound(recorder.dataset, (id,))
+
+
+DOUBT = r"Warning: it is done, and the disk did not confirm it \(Input/output error\): look at the disk\."
+
+
+def test_a_take_that_is_kept_though_the_disk_does_not_confirm_it_is_kept_and_can_be_taken_back(
+    recorder: Recorder, unconfirmed: Fail, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    recorder.record()
+    unconfirmed(index, "demos")
+    told = recorder.loop.ask("keep", "anyway")
+    assert re.search(f"^Kept .*{DOUBT}$", told)
+    assert (recorder.view.kept, recorder.view.error) == (recorder.dataset.ids, "")
+    assert len(recorder.dataset.ids) == 1
+    monkeypatch.undo()
+    assert "Warning" not in recorder.loop.ask("undo")
+    assert_sound(recorder.dataset, ())
+
+
+@pytest.mark.parametrize("left", [False, True])
+def test_a_take_that_is_in_the_trash_though_the_disk_does_not_confirm_it_was_dropped(
+    stage: ArmEnv, tmp_path: Path, unconfirmed: Fail, left: bool
+) -> None:
+    recorder = Recorder(stage, tmp_path)
+    recorder.record()
+    if left:
+        recorder.loop.close()
+        recorder = Recorder(stage, tmp_path, resume_takes=True)
+        recorder.turn()
+        assert recorder.view.state == "review"
+    unconfirmed(store, "trash")
+    assert re.search(f"it is in the trash. {DOUBT}$", recorder.loop.ask("drop"))
+    assert (len(recorder.dataset.dropped), recorder.loop.dropped, recorder.dataset.takes()) == (1, 1, ())
+    recorder.loop.close()
+
+
+def test_an_undo_that_the_disk_does_not_confirm_is_done_and_the_next_takes_back_the_take_before_it(
+    recorder: Recorder, unconfirmed: Fail, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It was told to have failed, and whoever asked again, as told, lost another take."""
+    first, second = recorder.keep(), recorder.keep()
+    recorder.turn()
+    unconfirmed(index, "demos")
+    assert re.search(f"Took back {second}.*{DOUBT}$", recorder.loop.ask("undo"))
+    assert (recorder.dataset.ids, recorder.dataset.dropped) == ((first,), (second,))
+    assert re.search(f"Brought back {second}.*{DOUBT}$", recorder.loop.ask("redo"))
+    assert recorder.view.kept == recorder.dataset.ids == (first, second)
+    monkeypatch.undo()
+    assert recorder.loop.ask("undo") == f"Took back {second}; redo brings it back."
+    assert_sound(recorder.dataset, (first,))
+
+
+@pytest.mark.parametrize("wish", ["keep", "drop"])
+def test_a_take_that_was_finished_though_the_disk_did_not_confirm_it_is_not_finished_again(
+    recorder: Recorder, unconfirmed: Fail, monkeypatch: pytest.MonkeyPatch, wish: Any
+) -> None:
+    recorder.record()
+    unconfirmed(live_file, "recording")
+    with pytest.raises(RecordingError, match="still in review"):
+        recorder.loop.ask(wish, "anyway")
+    monkeypatch.undo()
+    recorder.loop.ask("note", "at the second try")
+    recorder.loop.ask(wish, "anyway")
+    assert recorder.view.state != "review"
+    if wish == "drop":
+        assert len(recorder.dataset.dropped) == 1
+        return
+    (episode,) = recorder.dataset.episodes()
+    assert (len(episode), episode.info.note.endswith("at the second try")) == (12, True)
+    assert_sound(recorder.dataset, recorder.view.kept)
+
+
+@pytest.mark.parametrize("left", [False, True])
+def test_a_verdict_that_was_taken_back_after_the_disk_did_not_confirm_it_is_not_kept(
+    stage: ArmEnv, tmp_path: Path, full: Fail, unconfirmed: Fail, monkeypatch: pytest.MonkeyPatch, left: bool
+) -> None:
+    """The file has it by then, whatever the recorder believes."""
+    recorder = Recorder(stage, tmp_path)
+    recorder.record()
+    if left:
+        recorder.loop.close()
+        recorder = Recorder(stage, tmp_path, resume_takes=True)
+        recorder.turn()
+    recorder.loop.ask("failure")
+    full(index, "require_space")
+    with pytest.raises(RecordingError, match="still in review"):
+        recorder.loop.ask("keep", "anyway")
+    recorder.loop.ask("success")
+    unconfirmed(store, "recording")
+    with pytest.raises(RecordingError, match="still in review"):
+        recorder.loop.ask("keep", "anyway")
+    monkeypatch.undo()
+    recorder.loop.ask("failure")
+    recorder.loop.ask("keep", "anyway")
+    assert [info.success for info in recorder.dataset.infos().values()] == [False]
+    recorder.loop.close()
 
 
 def test_a_key_of_the_device_is_answered_in_the_view(recorder: Recorder, full: Fail) -> None:

@@ -179,6 +179,34 @@ def test_nobody_attending_holds_the_arm_and_leaves_the_take(stage: ArmEnv, tmp_p
     hand.loop.close()
 
 
+@pytest.mark.parametrize("wish", ["stop", "hold", "success"])
+def test_a_take_whose_arm_cannot_be_told_to_hold_at_its_end_is_judged_all_the_same(
+    hand: Hand, stage: ArmEnv, monkeypatch: pytest.MonkeyPatch, wish: Any
+) -> None:
+    """It was in review with nothing found, and the first keep kept it."""
+    hand.turn()
+    hand.loop.ask("start")
+    hand.turn(12)
+
+    def rival() -> None:
+        raise ArmFault("Another node commands the arm.")
+
+    monkeypatch.setattr(stage.control.arm, "hold", rival)
+    with pytest.raises(ArmFault, match="Another node commands the arm"):
+        hand.loop.ask(wish)
+    assert (hand.view.state, hand.view.error) == ("review", "Another node commands the arm.")
+    assert hand.view.message.startswith("Take ended (fault) after 12 steps. It fails: a fault ended the take: Another")
+    found = hand.view.findings
+    with pytest.raises(ArmFault, match="Another node"):
+        hand.loop.ask("hold")  # in review it says nothing more of the take
+    assert hand.view.findings == found
+    monkeypatch.undo()
+    assert hand.loop.ask("keep").startswith("Not kept yet: a fault ended the take: Another node commands the arm.")
+    hand.loop.ask("keep")
+    (info,) = hand.session.dataset.infos().values()
+    assert "kept in spite of: a fault ended the take: Another node commands the arm." in info.note
+
+
 def test_a_silent_source_ends_the_take_and_what_there_is_can_be_kept(hand: Hand, stage: ArmEnv) -> None:
     arm = inner_arm(stage)
     hand.turn()

@@ -40,6 +40,11 @@ def test_the_status_is_one_line_that_says_what_is_not_well() -> None:
         (RECORDING, dataclasses.replace(RECORDING, steps=26, elapsed_s=1.3), []),
         (RECORDING, REVIEW, ["Take ended (success) after 25 steps. Keys: y keeps, n drops"]),
         (REVIEW, KEPT, ["kept; the dataset holds 1 of 10", "ready: enter starts"]),
+        (
+            REVIEW,
+            dataclasses.replace(KEPT, message="Kept a; the dataset holds 1. Warning: it is done, and not confirmed."),
+            ["kept; the dataset holds 1 of 10", "Warning: it is done, and not confirmed.", "ready: enter starts"],
+        ),
         (REVIEW, READY, ["dropped; the dataset holds 0 of 10", "ready: enter starts"]),
         (RECORDING, LEFT, ["the take waits to be reviewed; the dataset holds 0 of 10"]),
         (REVIEW, LEFT, ["the take waits to be reviewed; the dataset holds 0 of 10"]),

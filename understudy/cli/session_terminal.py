@@ -14,6 +14,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, TextIO
 
 from understudy.capture.session_states import meant
+from understudy.capture.unconfirmed import WARNING
 from understudy.errors import InputError, UnderstudyError
 
 if TYPE_CHECKING:
@@ -196,6 +197,8 @@ def news(before: SessionView | None, view: SessionView) -> list[str]:
     elif before.state in ("recording", "review", "saving") and view.state in ("idle", "ready"):
         holds = f"{view.episodes} of {view.aim}" if view.aim else f"{view.episodes}"
         lines.append(f"{_became(before, view)}; the dataset holds {holds}")
+        if WARNING in fresh:
+            lines.append(WARNING + fresh.partition(WARNING)[2])
     elif fresh:
         lines.append(fresh)
     if view.state == "ready" and before.state != "ready":
