@@ -552,6 +552,10 @@ def test_a_page_that_hangs_lets_the_arm_hold(browser: Browser, tmp_path: Path) -
         page.keyboard.press("Enter")
         wait_state(page, "recording")
         page.keyboard.down("s")
+        deadline = time.monotonic() + 20.0
+        while stand.loop.view().steps < 5 and time.monotonic() < deadline:
+            time.sleep(0.05)
+        assert stand.state == "recording"
         page.evaluate("() => { const end = performance.now() + 2500; while (performance.now() < end); }")
         assert stand.state == "review"
         assert stand.loop.view().steps >= 5
