@@ -134,8 +134,6 @@ class Console:
         access, token = self._access, request.cookies.get(self._access.cookie, "")
         if reason := access.refuse_host(request.headers):
             return PlainTextResponse(reason, 421)
-        if not self._requests.allows():
-            return PlainTextResponse("Too many requests at once; wait a moment.", 429)
         if request.method not in ("GET", "HEAD") and (reason := access.refuse_origin(request.headers)):
             return PlainTextResponse(reason, 403)
         if request.url.path.startswith("/api/") and request.headers.get("sec-fetch-site", "none") not in OWN_SITE:
@@ -144,6 +142,8 @@ class Console:
             token = request.query_params["token"]
         if reason := access.refuse_token(token):
             return PlainTextResponse(reason, 403)
+        if not self._requests.allows():  # shared by our own pages: who is refused anyway takes nothing from them
+            return PlainTextResponse("Too many requests at once; wait a moment.", 429)
         return None
 
     async def _index(self, request: Request) -> Response:

@@ -376,7 +376,7 @@ class Record:
             # a real arm that its service moves to the start does so only when somebody asks for it
             auto_prepare=self.arm != "ros" or not (self.reset_service or stage.control.robot.ros.reset_service),
             resume_takes=True,
-            attend_s=ATTEND_S if self.device == "browser" and self.arm != "watched" else None,
+            attend_s=self._attend_s,
         )
         loop = SessionLoop(self._session(stage, device, dataset), config=config, seeds=fresh_seeds(dataset, self.seed))
         with contextlib.ExitStack() as stack:
@@ -384,9 +384,7 @@ class Record:
             for line in filter(None, [str(getattr(device, "help", ""))]):
                 _say(line)
             if self._paged:
-                _say(f"open {stack.enter_context(self._page(loop, device))}")
-                if not self._served().local:
-                    _say("Whoever knows this address can move the arm, and what is sent is not encrypted.")
+                self._tell_where(stack.enter_context(self._page(loop, device)))
             if self.services:
                 from understudy.capture.ros_services import SessionServices  # rclpy
 
@@ -401,6 +399,21 @@ class Record:
     def _paged(self) -> bool:
         """Whether the page is served: it stays when the last episode is there, to be looked at or taken back."""
         return self.console or self.device == "browser"
+
+    @property
+    def _attend_s(self) -> float | None:
+        """How long nobody may look at the page, s; None where it does not drive the arm."""
+        return ATTEND_S if self.device == "browser" and self.arm != "watched" else None
+
+    def _tell_where(self, address: str) -> None:
+        """Say where the page is."""
+        from understudy.capture.console.addresses import other_addresses
+
+        _say(f"open {address}")
+        for other in other_addresses(address, self.host):
+            _say(f"or   {other}")
+        if not self._served().local:
+            _say("Whoever knows this address can move the arm, and what is sent is not encrypted.")
 
     def _page(self, loop: SessionLoop, device: Device) -> contextlib.AbstractContextManager[str]:
         from understudy.capture.console.server import serve

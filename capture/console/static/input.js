@@ -127,7 +127,9 @@ export class Input {
 
   readGamepad() {
     // Of any other mapping nobody knows which axis is a trigger that rests at its end.
-    const pads = [...(navigator.getGamepads?.() ?? [])].filter((one) => one?.connected && one.mapping === "standard");
+    const all = [...(navigator.getGamepads?.() ?? [])].filter((one) => one?.connected);
+    const pads = all.filter((one) => one.mapping === "standard");
+    this.strange = all.length > 0 && pads.length === 0;
     const pad = pads.find((one) => one.index === this.padIndex) ?? pads[0];
     if (pad?.index !== this.padIndex) this.rested = false; // another pad moves the arm once its sticks were let go
     this.padIndex = pad?.index;

@@ -63,7 +63,8 @@ function see(message) {
 
 function showControl() {
   const holder = desk.controller ? `${desk.controller} is in control${desk.controller_gone ? " (gone)" : ""}` : "Nobody is in control";
-  const you = `You (${desk.name}) are in control${input.gamepad ? " · gamepad" : ""}`;
+  const pad = input.gamepad ? " · gamepad" : input.strange ? " · this gamepad cannot be used: not of the standard mapping" : "";
+  const you = `You (${desk.name}) are in control${pad}`;
   const asked = desk.asked ? `; asked, ${desk.may_take ? "no answer" : `${Math.ceil(desk.wait_s)} s`}` : "";
   put($("control-words"), desk.controlling ? you : `${holder}; you are ${desk.name} and watch${asked}`);
   $("control-take").hidden = desk.controlling || !desk.may_take;

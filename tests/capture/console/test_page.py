@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import signal
 import subprocess
@@ -17,6 +18,7 @@ from console_support import PATIENT, Stand, console, lift
 
 from understudy.capture.console.server import serve
 from understudy.capture.devices.browser import BrowserConfig
+from understudy.datasets.episode import read_summary
 from understudy.datasets.store import Dataset
 
 if TYPE_CHECKING:
@@ -121,20 +123,28 @@ class TestByKeyboard:
         stand.wait(lambda: id in stand.dataset.ids, "redo")
 
     @pytest.mark.parametrize("takes", [1, pytest.param(10, marks=pytest.mark.slow)])
-    def test_lifts_are_demonstrated(self, stand: Stand, open_page: Open, takes: int) -> None:
+    def test_lifts_are_demonstrated(self, tmp_path: Path, open_page: Open, takes: int) -> None:
         """What docs/tutorials/operator.md tells a person to do, done by keys that look at the cube."""
-        page = open_page()
-        page.set_default_timeout(30_000)
-        before = len(stand.loop.view().kept)
-        for take in range(takes):
-            begin(stand, page)
-            lift(stand, page)
-            wait_state(page, "review")
-            assert "no success" not in page.inner_text("#numbers")
-            page.keyboard.press("y")
-            stand.wait(lambda take=take: len(stand.loop.view().kept) == before + take + 1, "a kept take")  # type: ignore[misc]
-        for id in stand.loop.view().kept[before:]:
-            assert stand.dataset.summary(id).info.success is True
+        with console(tmp_path / "lift", aim=takes) as stand:
+            page = open_page(stand.url)
+            page.set_default_timeout(30_000)
+            for take in range(takes):
+                begin(stand, page)
+                lift(stand, page)
+                wait_state(page, "review")
+                assert "no success" not in page.inner_text("#numbers")
+                page.keyboard.press("y")
+                stand.wait(lambda take=take: len(stand.loop.view().kept) == take + 1, "a kept take")  # type: ignore[misc]
+            for id in stand.loop.view().kept:
+                assert stand.dataset.summary(id).info.success is True
+            wait_state(page, "done")
+            assert page.inner_text("#aim") == f"{takes} of {takes} episodes"
+            page.keyboard.press("e")
+            page.click("#check")
+            told = f"{takes} ok, 0 with a warning, 0 fail. May one train on this? Yes."
+            page.wait_for_function("() => document.getElementById('check-said').textContent.includes('May one train')")
+            assert page.inner_text("#check-said") == told
+            page.close()
 
     def test_the_gripper_is_asked_once_for_each_press(self, stand: Stand, open_page: Open) -> None:
         """Incident: a page that kept asking reached into the next take before it saw it, which began by closing."""
@@ -234,6 +244,21 @@ class TestByGamepad:
         assert "gamepad" in page.inner_text("#control-words")
         context.close()
 
+    def test_of_another_mapping_it_is_not_used_and_the_page_says_so(
+        self, stand: Stand, browser: Browser, open_page: Open
+    ) -> None:
+        context = browser.new_context(viewport=DESK)
+        context.add_init_script(PADS + 'window.pad.mapping = "";')
+        page = open_page(context=context)
+        wait_state(page, "ready")
+        page.wait_for_function("() => document.getElementById('control-words').textContent.includes('cannot be used')")
+        page.evaluate(f"press({START})")
+        page.wait_for_timeout(400)
+        assert stand.state == "ready"
+        page.evaluate("window.pad.mapping = 'standard'")
+        page.wait_for_function("() => document.getElementById('control-words').textContent.endsWith('· gamepad')")
+        context.close()
+
 
 class TestByPointer:
     @pytest.mark.parametrize(
@@ -293,11 +318,21 @@ class TestByPointer:
         stand.wait(lambda: len(stand.loop.view().kept) == kept + 1, "the second word")
         assert "kept in spite of" in stand.dataset.summary(stand.loop.view().kept[-1]).info.note
 
-    def test_a_thousand_rapid_clicks(self, stand: Stand, open_page: Open) -> None:
+    def test_a_thousand_rapid_clicks(self, stand: Stand, open_page: Open, monkeypatch: pytest.MonkeyPatch) -> None:
         """No take is lost or doubled, nothing breaks, and the page answers afterwards."""
         page = open_page()
         wait_state(page, "ready")
         before, dropped = set(stand.dataset.ids), set(stand.dataset.dropped)
+        session, began = stand.loop.session, set()
+
+        def noted(tick: Callable[[], object]) -> object:
+            try:
+                return tick()
+            finally:
+                if session.steps and session.take_path is not None:
+                    began.add(session.take_path.stem)
+
+        monkeypatch.setattr(session, "tick", functools.partial(noted, session.tick))
         page.evaluate(
             """async () => {
               const words = ["prepare", "start", "stop", "keep", "keep", "drop", "success", "failure", "unmark"];
@@ -321,6 +356,13 @@ class TestByPointer:
             page.wait_for_timeout(1500)  # the rate limit forgets
             page.keyboard.press("h")
             stand.wait_state("ready", "review")
+            if stand.state == "review":  # nothing is in hand, so that each take that began is somewhere
+                stand.loop.ask("drop")
+        kept, trash = set(stand.dataset.ids) - before, set(stand.dataset.dropped) - dropped
+        assert began
+        assert kept | trash == began
+        assert not kept & trash
+        assert list((stand.dataset.path / "recording").glob("*.hdf5")) == []
 
 
 def pictures(page: Page) -> list[list[float]]:
@@ -529,6 +571,7 @@ class TestTheServerGoesAway:
             wait_state(page, "recording")
             page.keyboard.down("w")
             page.wait_for_function("() => parseFloat(document.getElementById('clock').textContent) > 2.5")
+            recorded_s = float(page.inner_text("#clock").split()[0])
             recorder.send_signal(signal.SIGKILL)
             page.wait_for_selector("#gone:visible")
             assert page.inner_text("#gone-title") == "The server is gone"
@@ -537,8 +580,10 @@ class TestTheServerGoesAway:
             recorder.wait()
             context.close()
         recovered = Dataset.open(folder)
-        assert len(recovered.takes()) == 1
-        assert len(recovered.recovery.takes) == 1
+        (id,) = recovered.takes()
+        assert recovered.recovery.takes == (id,)
+        take = read_summary(recovered.take_file(id))
+        assert take.steps >= (recorded_s - 1.0) * take.info.rate_hz
 
 
 def test_a_page_that_hangs_lets_the_arm_hold(browser: Browser, tmp_path: Path) -> None:

@@ -147,6 +147,17 @@ class TestWhoMayTalk:
             with pytest.raises(InvalidStatus):
                 Page(base, additional_headers={"Cookie": cookie}, origin="http://evil.example")
 
+    def test_who_is_refused_takes_nothing_from_the_pages(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Incident: requests without the token counted, so that anybody could keep the operator's page away."""
+        monkeypatch.setattr("understudy.capture.console.app.REQUESTS_PER_S", 1e-6)
+        monkeypatch.setattr("understudy.capture.console.app.REQUEST_BURST", 3)
+        with console(tmp_path / "lift", task="reach", console=ConsoleConfig(port=0, token=TOKEN)) as stand:
+            base = stand.url.partition("?")[0]
+            assert {httpx.get(base).status_code for _ in range(6)} == {403}
+            with httpx.Client() as browser:
+                assert [browser.get(stand.url).status_code, browser.get(base).status_code] == [303, 200]
+                assert [browser.get(base).status_code for _ in range(2)] == [200, 429]
+
     def test_so_many_pages_and_no_more(self, tmp_path: Path) -> None:
         with console(tmp_path / "lift", task="reach", console=ConsoleConfig(port=0, max_pages=2)) as stand:
             pages = [Page(stand.url), Page(stand.url)]
