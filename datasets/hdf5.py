@@ -86,7 +86,9 @@ def subgroup(parent: h5py.Group, name: str) -> h5py.Group:
     return found
 
 
-def array(parent: h5py.Group, name: str, *, ndim: int | None = None, text: bool = False) -> h5py.Dataset:
+def array(
+    parent: h5py.Group, name: str, *, ndim: int | None = None, text: bool = False, rows: int | None = None
+) -> h5py.Dataset:
     """The array `name` below `parent`, checked and not yet read: slicing it is safe.
 
     Args:
@@ -94,6 +96,7 @@ def array(parent: h5py.Group, name: str, *, ndim: int | None = None, text: bool 
         name: a path of names below it.
         ndim: how many dimensions it must have, or None.
         text: whether it holds texts instead of numbers.
+        rows: slicing shall be safe up to this row; None: all. A growing file has rows of which nothing is stored yet.
 
     Raises:
         DatasetError: it is not there, lies elsewhere, is stored in a way that is not read, has another number of
@@ -104,7 +107,7 @@ def array(parent: h5py.Group, name: str, *, ndim: int | None = None, text: bool 
     if not isinstance(found, h5py.Dataset):
         raise DatasetError(f"{full} is a group; expected an array.")
     _require_type(found, full, text)
-    _require_storage(found, full)
+    _require_storage(found, full, rows)
     if ndim is not None and found.ndim != ndim:
         raise DatasetError(f"{full} has shape {found.shape}; expected {ndim} dimensions.")
     return found
@@ -173,7 +176,7 @@ def _require_type(found: h5py.Dataset, full: str, text: bool) -> None:
         raise DatasetError(f"{full} holds {odd}; expected numbers.")
 
 
-def _require_storage(found: h5py.Dataset, full: str) -> None:
+def _require_storage(found: h5py.Dataset, full: str, rows: int | None = None) -> None:
     if found.shape is None:
         raise DatasetError(f"{full} is empty, without a shape; expected an array.")
     if found.is_virtual or found.external:
@@ -186,8 +189,11 @@ def _require_storage(found: h5py.Dataset, full: str) -> None:
             raise DatasetError(f"{full} is packed by filter {code}, which is not read; known filters: {known}.")
     claimed = found.dtype.itemsize * int(np.prod(found.shape, dtype=np.float64))
     stored = found.id.get_storage_size()
-    if claimed > _DENSEST * stored + _SLACK:
-        raise DatasetError(f"{full} claims {claimed} bytes and {stored} are stored; the file is damaged or a trap.")
+    asked = (
+        claimed if rows is None or not found.shape else claimed * min(rows, found.shape[0]) // max(1, found.shape[0])
+    )
+    if asked > _DENSEST * stored + _SLACK:
+        raise DatasetError(f"{full} claims {asked} bytes and {stored} are stored; the file is damaged or a trap.")
     if found.chunks and found.dtype.itemsize * int(np.prod(found.chunks, dtype=np.float64)) > max(claimed, _SLACK):
         raise DatasetError(f"{full} is cut into chunks {found.chunks} that are larger than it is.")
 

@@ -282,7 +282,7 @@ def _copy_take(
         target.create_dataset("intervention", data=array(source, "intervention")[:steps])
     observed = subgroup(source, "obs")
     for key in members(observed):
-        _copy_observation(key, array(observed, key), target, steps)
+        _copy_observation(key, array(observed, key, rows=steps + 1), target, steps)
     ages = subgroup(source, "age") if "age" in source else {}
     for key in ages:
         target.create_dataset(f"age/{key}", data=array(ages, key)[:steps])

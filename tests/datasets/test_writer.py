@@ -37,6 +37,22 @@ def test_step_by_step_is_the_layout_of_a_whole_episode(tmp_path: Path) -> None:
         assert dict(whole["episode"].attrs) == dict(steps["episode"].attrs)
 
 
+def test_a_camera_that_is_covered_spoils_no_take(tmp_path: Path) -> None:
+    """Rows made for steps to come were taken for a trap: black frames pack so densely that nothing spoke for them."""
+    episode = make_episode(20, images=True)
+    black = {
+        key: np.zeros((len(values), 120, 160, 3), np.uint8) if key.startswith("image_") else values
+        for key, values in episode.observations.items()
+    }
+    last = {key: values[-1] for key, values in black.items()}
+    episode = dataclasses.replace(episode, observations=black, final_observation=last)
+    with begin(tmp_path / "a.hdf5", episode) as writer:
+        for step in steps_of(episode):
+            writer.add(step)
+        writer.finish()
+    assert len(read_episode(tmp_path / "a.hdf5")) == 20
+
+
 def test_handing_over_copies_and_does_not_wait_for_the_disk(tmp_path: Path) -> None:
     episode = make_episode(200, images=True)
     steps = steps_of(episode)
