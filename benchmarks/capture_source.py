@@ -5,6 +5,7 @@ Run by `capture.py` in a process of its own; orders and answers are lines of JSO
 
 from __future__ import annotations
 
+import bisect
 import io
 import json
 import sys
@@ -57,6 +58,7 @@ class Source:
         names = [*robot.joint_names, *(robot.gripper.joints if robot.gripper else ())]
         self._state = JointState(name=names, position=[0.0] * len(names), velocity=[0.0] * len(names))
         self.published = {"joints": 0, **dict.fromkeys(CAMERAS, 0)}
+        self._stamps_ns: dict[str, list[int]] = {name: [] for name in self.published}
         self._stopped = threading.Event()
 
     def run(self) -> None:
@@ -76,18 +78,26 @@ class Source:
 
     def _publish_joints(self) -> None:
         state = self._state
-        state.header.stamp = to_time(time.time_ns())
+        stamp_ns = time.time_ns()
+        self._stamps_ns["joints"].append(stamp_ns)
+        state.header.stamp = to_time(stamp_ns)
         state.effort = [float(self.published["joints"])] * len(state.name)
         self._joints.publish(state)
         self.published["joints"] += 1
 
     def _publish_image(self, index: int, name: str) -> None:
         message = self._messages[self.published[name] % len(self._messages)]
-        seconds, nanoseconds = divmod(time.time_ns(), 1_000_000_000)
+        stamp_ns = time.time_ns()
+        self._stamps_ns[name].append(stamp_ns)
+        seconds, nanoseconds = divmod(stamp_ns, 1_000_000_000)
         message[STAMP] = seconds.to_bytes(4, "little") + nanoseconds.to_bytes(4, "little")
         message[-NUMBER_BYTES:] = self.published[name].to_bytes(NUMBER_BYTES, "little")
         self._cameras[index].publish(bytes(message))
         self.published[name] += 1
+
+    def first_since(self, wall_ns: int) -> dict[str, int]:
+        """The number of the first message of each stream that was stamped at `wall_ns` or later."""
+        return {name: bisect.bisect_left(stamps_ns, wall_ns) for name, stamps_ns in self._stamps_ns.items()}
 
     def stop(self) -> None:
         """End the loop."""
@@ -108,12 +118,12 @@ def _message(seed: int, compressed: bool) -> Any:
 
 
 def main() -> None:
-    """Publish until there are no more orders; each is answered with what was published so far."""
+    """Publish until there are no more orders; `since_ns` (wall) asks for the first message of each stream since."""
     source = Source(json.loads(sys.argv[1])["compressed"])
     thread = threading.Thread(target=source.run)
     thread.start()
-    for _ in sys.stdin:
-        print(json.dumps({"published": source.published, "cpu_s": time.process_time()}), flush=True)
+    for line in sys.stdin:
+        print(json.dumps(source.first_since(json.loads(line)["since_ns"])), flush=True)
     source.stop()
     thread.join()
     source.close()

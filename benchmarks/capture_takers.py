@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from understudy.benchmarks.capture import FLAT
 from understudy.benchmarks.capture_robot import CAMERAS, bench_robot
 from understudy.capture.hardware import HardwareConfig
 from understudy.capture.session import Session, SessionConfig
@@ -29,11 +30,19 @@ from understudy.envs.tasks.free import free_task
 
 Answer = dict[str, Any]
 READY_S = 30.0
+MEMORY = ("memory at first, MB", "memory at last, MB", "memory at most, MB", FLAT)
+STREAMS = {"joints": "joint_position", **{name: f"image_{name}" for name in CAMERAS}}
+"""What the source calls a stream, and its observation key."""
 
 
 def gaps(numbers: Sequence[int] | NDArray[Any]) -> int:
     """How many of the numbers between the first and the last are missing."""
     return int(numbers[-1] - numbers[0] + 1 - len(numbers)) if len(numbers) else 0
+
+
+def flat(first_mb: float, last_mb: float) -> bool:
+    """Whether memory has not grown: by 30 MB, or a tenth, whichever is more."""
+    return last_mb - first_mb <= max(30.0, 0.1 * first_mb)
 
 
 class Woken:
@@ -79,14 +88,11 @@ class Resident:
     def told(self) -> Answer:
         """Its median in the first and in the last fifth of the time, and the most."""
         if len(self.mb) < 5:
-            return {"memory at first, MB": None, "memory at last, MB": None, "memory at most, MB": None}
+            return dict.fromkeys(MEMORY)
         fifth = max(1, len(self.mb) // 5)
         first, last = float(np.median(self.mb[:fifth])), float(np.median(self.mb[-fifth:]))
-        return {
-            "memory at first, MB": round(first),
-            "memory at last, MB": round(last),
-            "memory at most, MB": round(max(self.mb)),
-        }
+        told = (round(first), round(last), round(max(self.mb)), "yes" if flat(first, last) else "no")
+        return dict(zip(MEMORY, told, strict=True))
 
 
 class Ours:
@@ -94,10 +100,10 @@ class Ours:
 
     name = "understudy"
 
-    def __init__(self, folder: Path, compressed: bool) -> None:
+    def __init__(self, folder: Path, compressed: bool, in_steps: bool) -> None:
         robot = bench_robot(compressed)
         task = free_task("bench", robot)
-        config = HardwareConfig(cameras=(), every_frame=CAMERAS, ready_s=READY_S)
+        config = HardwareConfig(cameras=CAMERAS if in_steps else (), every_frame=CAMERAS, ready_s=READY_S)
         self._stage = make_watch_stage(robot, task, config)
         self._dataset = Dataset.create(folder / "demos", robot=robot.name, task=task.name)
         device = WatchedDevice(self._stage.control.actions.spec)
@@ -114,24 +120,26 @@ class Ours:
         cpu_s = time.process_time()
         with memory.watching():
             session.start()
+            begun_ns = time.time_ns()
             end_ns = time.monotonic_ns() + round(seconds * 1e9)
             while time.monotonic_ns() < end_ns:
                 session.tick()
             session.stop()
-        recording_s, dds = time.process_time() - cpu_s, self._lost() - lost
+        recording_s, dropped = time.process_time() - cpu_s, {name: n - lost[name] for name, n in self._lost().items()}
         cpu_s = time.process_time()
         id = session.keep()
         keeping_s = time.process_time() - cpu_s
-        kept, missing = self._kept(id)
+        kept, first, missing = self._kept(id)
         off_ms = np.abs(np.diff(clock.woken_ns) * 1e-6 - 1e3 * self._stage.control.robot.period_s)
         return {
             "recorder": self.name,
             **kept,
-            "dropped by DDS": dds,
-            "lost of what came": max(0, missing - dds),
+            "dropped by DDS": sum(dropped.values()),
             "CPU while recording, %": round(100 * recording_s / seconds, 1),
             "CPU to keep it, s": round(keeping_s, 1),
+            "CPU in all, s": round(recording_s + keeping_s, 1),
             **memory.told(),
+            "streams": {"begun_ns": begun_ns, "first": first, "missing": missing, "dropped": dropped},
             "ticks": len(clock.woken_ns),
             "tick jitter p50, ms": round(float(np.percentile(off_ms, 50)), 3),
             "tick jitter p99, ms": round(float(np.percentile(off_ms, 99)), 3),
@@ -139,22 +147,22 @@ class Ours:
             "ticks missed": sum(self._stage.control.ticker.overruns.values()),
         }
 
-    def _lost(self) -> int:
+    def _lost(self) -> dict[str, int]:
         watched = self._stage.watched
         assert watched is not None
-        return sum(watched.lost(key) for key in ("joint_position", *(f"image_{name}" for name in CAMERAS)))
+        return {name: watched.lost(key) for name, key in STREAMS.items()}
 
-    def _kept(self, id: str) -> tuple[Answer, int]:
-        """What is on disk, and how many numbers are missing between the first and the last of each stream."""
+    def _kept(self, id: str) -> tuple[Answer, dict[str, int], dict[str, int]]:
+        """What is on disk; of each stream the first number, and how many are missing between it and the last."""
         joints = self._dataset.read(id).streams["joint_effort"].values[:, 0].astype(np.int64)
-        missing, frames = gaps(joints), 0
+        first, missing, frames = {"joints": int(joints[0])}, {"joints": gaps(joints)}, 0
         for name in CAMERAS:
             path = frames_file(self._dataset.path, id)
             numbers = np.array([_number(frame) for frame in read_frames_of(path, name)], np.int64)
-            missing += gaps(numbers)
+            first[name], missing[name] = int(numbers[0]), gaps(numbers)
             frames += len(numbers)
         size = self._dataset.file(id).stat().st_size + frames_file(self._dataset.path, id).stat().st_size
-        return {"joint states": len(joints), "frames": frames, "MB": round(size / 1e6)}, missing
+        return {"joint states": len(joints), "frames": frames, "MB": round(size / 1e6)}, first, missing
 
     def close(self) -> None:
         """Leave the graph."""
@@ -228,7 +236,8 @@ class Bag:
             "MB": round(size / 1e6),
             "dropped by DDS": dds,
             "CPU while recording, %": round(100 * recording_s / seconds, 1),
-            "CPU to keep it, s": round(time.process_time() - cpu_s, 1),
+            "CPU to keep it, s": round((keeping_s := time.process_time() - cpu_s), 1),
+            "CPU in all, s": round(recording_s + keeping_s, 1),
             **memory.told(),
         }
 
@@ -245,7 +254,10 @@ def main() -> None:
     wanted = json.loads(sys.argv[1])
     folder, compressed = Path(wanted["folder"]), bool(wanted["compressed"])
     ours = wanted["who"] == "ours"
-    taker: Ours | Bag = Ours(folder, compressed) if ours else Bag(folder, compressed, wanted["who"] == "same reader")
+    in_steps = bool(wanted.get("in_steps"))
+    taker: Ours | Bag = (
+        Ours(folder, compressed, in_steps) if ours else Bag(folder, compressed, wanted["who"] == "same reader")
+    )
     for line in sys.stdin:
         order = json.loads(line)
         answer = taker.record(order["seconds"]) if order["order"] == "record" else {"ready": True}
