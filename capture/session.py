@@ -122,6 +122,7 @@ class Session:
         """What is to be said of the latest keep, drop, undo or redo: it is done, and the disk did not confirm it."""
         self._history = KeptTakes(dataset)
         self._take: Take | None = None
+        self._asked: NDArray[np.float64] | None = None
 
     @property
     def simulated(self) -> bool:
@@ -177,6 +178,14 @@ class Session:
         """The operator's own verdict on the take in hand; None while there is none."""
         return None if self._take is None else self._take.marked
 
+    @property
+    def gripper_asked_m(self) -> float | None:
+        """Opening that was asked for at the latest step, by whoever drove, m; None while nothing is recorded."""
+        labels = self.stage.control.actions.spec.labels
+        if self.state != "recording" or self._asked is None or "gripper" not in labels:
+            return None
+        return float(self._asked[labels.index("gripper")])
+
     def take(self) -> Episode | None:
         """The take in hand as it would be kept now; None while it has no steps. See `Take.episode`.
 
@@ -222,6 +231,7 @@ class Session:
         self.stage.aligned = self.stage.control.begin()
         native = getattr(self.stage, "streams", None)  # what an arm's topics bring at their own rate
         self._in_hand().begin(self.dataset, self._aligned(), native)
+        self._asked = None
         self.state = "recording"
         pressed = getattr(self.device, "start_pressed", None)
         if pressed is not None:
@@ -369,7 +379,7 @@ class Session:
         before = self._aligned()
         state = self._simulator_state()
         reading = self.device.read(before)
-        self.device_says = reading.message
+        self.device_says, self._asked = reading.message, reading.action
         self.intervening = bool(getattr(self.device, "intervening", self.intervening))
         _, reward, _, _, details = self.stage.step_units(reading.action)
         if getattr(self.device, "derived", False):  # moved by hand: what the arm did is all there is

@@ -86,6 +86,7 @@ def look(
         joint_upper=_numbers(robot.joint_array("upper")),
         gripper_m=next(iter(_numbers(seen.get("gripper_position"))), None),
         gripper_max_m=None if robot.gripper is None else robot.gripper.width,
+        gripper_asked_m=session.gripper_asked_m,
         tool_position=(tool[0], tool[1], tool[2]) if len(tool) == 3 else None,
         finished=finished,
         error=wishes.error or wishes.unreadable,

@@ -105,6 +105,8 @@ class SessionView:
     gripper_m: float | None = None
     """Opening, m."""
     gripper_max_m: float | None = None
+    gripper_asked_m: float | None = None
+    """Opening asked for at the latest step of the take, by whoever drove, m; None while nothing is recorded."""
     tool_position: tuple[float, float, float] | None = None
     """m, base frame."""
     finished: bool = False

@@ -32,6 +32,26 @@ def skill(tmp_path: Path) -> Path:
     return write_tiny(tmp_path / "tiny.skill", ASKED, made=manifest(space="tool_delta"))
 
 
+def test_what_is_asked_of_the_gripper_is_told_whoever_drives(stage: ArmEnv, skill: Path, tmp_path: Path) -> None:
+    """A page that toggles must know what the policy has asked for: how far the fingers are apart does not tell."""
+    spec, dataset = stage.control.actions.spec, Dataset.create(tmp_path / "d", robot="panda", task="lift")
+    puppet = Puppet(spec)
+    device = TakeoverDevice(driving_policy(skill, stage.control, "lift"), puppet, spec)
+    session = Session(stage, device, dataset, SessionConfig(operator="ada"))
+    session.prepare(seed=0)
+    session.start()
+    assert session.gripper_asked_m is None
+    session.tick()
+    assert session.gripper_asked_m == pytest.approx(spec.high[6])
+    puppet.action = np.zeros(7)  # a push of the button: shut
+    session.intervene()
+    session.tick()
+    assert session.gripper_asked_m == 0.0
+    session.stop()
+    assert session.gripper_asked_m is None
+    session.drop()
+
+
 def test_steps_that_the_operator_drove_are_marked_and_no_others(stage: ArmEnv, skill: Path, tmp_path: Path) -> None:
     spec, dataset = stage.control.actions.spec, Dataset.create(tmp_path / "d", robot="panda", task="lift")
     puppet = Puppet(spec)

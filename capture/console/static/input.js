@@ -4,6 +4,7 @@ import { el, kbd } from "./dom.js";
 
 const TICK_MS = 33;
 const SOONEST_MS = 8;
+const ANSWER_MS = 500; // the view tells by then what became of the gripper's button: what comes late is dropped
 const PAIRS = [["w", "s"], ["a", "d"], ["r", "f"], ["u", "o"], ["i", "k"], ["j", "l"]];
 const TWIST = ["x", "y", "z", "roll", "pitch", "yaw"];
 // The Gamepad API's standard mapping, laid out as for a pad on the recorder itself (capture/devices/layouts/xbox.yaml).
@@ -28,7 +29,9 @@ export class Input {
     this.down = new Set();
     this.pads = new Map();
     this.pressed = new Set();
-    this.gripper = null; // what was asked for last in this take, m
+    this.gripper = null; // what this page asked for last in this take, m
+    this.grippedAt = 0;
+    this.gripperAsked = null; // what the arm is asked for, by whoever drives, as of the latest view, m
     this.asked = null; // what is still to be sent, once: repeated, it would reach into the next take
     this.opening = null;
     this.widest = 0;
@@ -57,6 +60,7 @@ export class Input {
 
   see(view) {
     this.opening = view.gripper_m;
+    this.gripperAsked = view.gripper_asked_m;
     this.widest = view.gripper_max_m ?? 0;
     this.recording = view.state === "recording";
     if (this.recording) return;
@@ -85,7 +89,9 @@ export class Input {
 
   toggleGripper() {
     if (!this.widest || !this.recording || !this.mayMove()) return true;
-    const now = this.gripper ?? this.opening ?? this.widest;
+    const own = performance.now() - this.grippedAt < ANSWER_MS ? this.gripper : null;
+    const now = own ?? this.gripperAsked ?? this.opening ?? this.widest;
+    this.grippedAt = performance.now();
     this.gripper = this.asked = now > this.widest / 2 ? 0 : this.widest;
     this.soon();
     return true;

@@ -136,6 +136,37 @@ def x_of(stand: Stand) -> float:
     return place[0]
 
 
+def test_a_gripper_that_was_asked_too_late_is_asked_for_the_same_again(browser: Browser, tmp_path: Path) -> None:
+    """Incident: what came late was dropped, the page thought it done, and the next press opened instead of closing."""
+    with console(tmp_path / "lift", config=BRISK) as stand:
+        context = browser.new_context()
+        page = context.new_page()
+        page.add_init_script(f"({SAY_LATE})()")
+        page.goto(stand.url)
+        shows = "(word) => document.getElementById('state').textContent === word"
+        page.wait_for_function(shows, arg="ready")
+        page.keyboard.press("Enter")
+        page.wait_for_function(shows, arg="recording")
+        page.wait_for_timeout(500)
+        page.evaluate("() => { window.late_ms = 800; }")
+        page.keyboard.press(" ")
+        page.wait_for_timeout(100)
+        page.evaluate("() => { window.late_ms = 0; }")
+        page.wait_for_timeout(1500)
+        assert stand.state == "recording"
+        assert (stand.loop.view().gripper_m or 0.0) > 0.07
+        for closed in (True, False):
+            page.keyboard.press(" ")
+            stand.wait(
+                lambda closed=closed: (
+                    page.wait_for_timeout(30) or ((stand.loop.view().gripper_m or 0.0) < 0.01) == closed
+                ),  # type: ignore[misc]
+                "closed" if closed else "open",
+            )
+            page.wait_for_timeout(600)
+        context.close()
+
+
 def test_a_page_in_chromium_behind_a_slow_network(browser: Browser, tmp_path: Path) -> None:
     with console(tmp_path / "reach", task="reach", config=BRISK) as stand:
         context = browser.new_context()
