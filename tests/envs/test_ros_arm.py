@@ -137,9 +137,14 @@ def test_plain_rclpy_sees_the_commands(shared: RosArm, starts: Starts):
 
 
 def keep_sending(guard: Guard, place: np.ndarray) -> None:
-    """Ask for a place for two seconds, at the robot's rate."""
+    """Ask for a place for two seconds, at the robot's rate, of an arm just read: a busy machine may be late."""
+
+    def read_now() -> bool:
+        return guard.clock.now_ns() - guard.observe().stamps_ns["joint_position"] < PANDA.period_s * 0.5e9
+
     for _ in range(40):
         time.sleep(PANDA.period_s)
+        wait_until(read_now, "a reading")
         guard.send(Command(place))
 
 
