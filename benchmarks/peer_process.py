@@ -27,7 +27,7 @@ def peer_process(name: str, python: Path, program: str, arguments: Sequence[str]
         arguments: the program's.
 
     Raises:
-        UnderstudyError: (by the function) the process ended; with its last words.
+        UnderstudyError: (by the function) the process ended, with its last words, or answered something else.
     """
     command = [str(python.absolute()), str(Path(__file__).with_name(program)), *arguments]
     with tempfile.TemporaryFile("w+") as complaints:
@@ -43,7 +43,10 @@ def peer_process(name: str, python: Path, program: str, arguments: Sequence[str]
                 process.wait()
                 complaints.seek(0)
                 raise UnderstudyError(f"{name}'s process ended: {complaints.read()[-2000:]}")
-            return json.loads(answer)
+            try:
+                return json.loads(answer)
+            except ValueError as error:
+                raise UnderstudyError(f"{name}'s process answered no JSON: {answer[:500]!r}") from error
 
         try:
             yield ask
