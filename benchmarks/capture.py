@@ -167,10 +167,11 @@ def lost_of(streams: Row, first: dict[str, int]) -> int:
             (`missing`), and how many DDS says it dropped (`dropped`).
         first: the number of the first message of each that was published once recording had begun.
     """
-    return sum(
-        max(0, max(0, streams["first"][name] - first[name]) + streams["missing"][name] - streams["dropped"][name])
-        for name in first
-    )
+    lost = 0
+    for name, number in first.items():
+        absent = max(0, streams["first"][name] - number) + streams["missing"][name]
+        lost += max(0, int(absent - streams["dropped"][name]))
+    return lost
 
 
 def table(answers: list[Row]) -> list[Row]:
