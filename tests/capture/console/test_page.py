@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import itertools
 import os
 import signal
 import subprocess
@@ -584,6 +585,31 @@ class TestTheServerGoesAway:
         assert recovered.recovery.takes == (id,)
         take = read_summary(recovered.take_file(id))
         assert take.steps >= (recorded_s - 1.0) * take.info.rate_hz
+
+
+def test_a_reload_with_the_limits_that_a_person_has(browser: Browser, tmp_path: Path) -> None:
+    """The take goes on where the page was silent for less than a second, and ends in review where it was longer."""
+    said_s: list[float] = []
+    with console(tmp_path / "reach", task="reach", config=BrowserConfig()) as stand:
+        context = browser.new_context(viewport=DESK)
+        page = context.new_page()
+        page.on("websocket", lambda socket: socket.on("framesent", lambda _: said_s.append(time.monotonic())))
+        page.goto(stand.url)
+        begin(stand, page)
+        page.wait_for_timeout(300)
+        assert stand.state == "recording"
+        page.reload()
+        page.wait_for_function("() => document.getElementById('control-words').textContent.includes('are in control')")
+        page.wait_for_timeout(300)
+        silent_s = max(after - before for before, after in itertools.pairwise(said_s))
+        if silent_s < 0.7:
+            assert stand.state == "recording"
+        if silent_s > 1.3:
+            assert stand.loop.view().message.startswith("Take ended (device lost)")
+        if stand.state == "recording":
+            page.keyboard.press(".")
+        wait_state(page, "review")
+        context.close()
 
 
 def test_a_page_that_hangs_lets_the_arm_hold(browser: Browser, tmp_path: Path) -> None:
