@@ -27,6 +27,7 @@ from trajectory_msgs.msg import JointTrajectory, JointTrajectoryPoint
 
 from understudy.envs.arms.arm import Command, Observation, Start
 from understudy.envs.arms.clock import Clock, MonotonicClock
+from understudy.envs.arms.following import fresh_s
 from understudy.envs.arms.robot import RobotDescription
 from understudy.envs.arms.ros_common import COMMANDS, Graph, finite_array
 from understudy.envs.arms.ros_sensors import Sample, Sensors
@@ -381,11 +382,16 @@ class RosArm:
             )
 
     def _place_to_hold(self) -> Vector | None:
-        """Where to rest (J,): as before, or at what was sent last, or where the arm is; None: that is not known."""
+        """Where to rest (J,): as before, or at what was sent last, or where the arm is; None: that is not known.
+
+        What was told last counts for more than a reading that is not fresh: the arm has gone on since.
+        """
         sample = self._latest.get("joint_position")
-        age_ns = math.inf if sample is None else self.clock.now_ns() - sample.stamp_ns
-        if sample is None or age_ns * 1e-9 > self._sensors.max_age_s("joint_position"):
-            return self._sent if self._held is None else self._held
+        told = self._sent if self._held is None else self._held
+        age_s = math.inf if sample is None else (self.clock.now_ns() - sample.stamp_ns) * 1e-9
+        oldest_s = self._sensors.max_age_s("joint_position") if told is None else fresh_s(self._robot)
+        if sample is None or age_s > oldest_s:
+            return told
         measured = np.asarray(sample.value, np.float64)
         if self._held is not None and np.max(np.abs(self._held - measured)) < MOVED_AWAY_RAD:
             return self._held

@@ -239,13 +239,36 @@ def test_an_arm_that_was_moved_is_held_where_it_is_and_one_unknown_is_not_held()
             heard = plain.listen(JointTrajectory, PANDA.ros.command_topic)
             wait_until(lambda: states.get_subscription_count() and arm.listened_to, "each other")
             arm.hold()  # nothing is known yet
+            place = [PANDA.home]
+            plain.node.create_timer(0.01, lambda: states.publish(joint_state(PANDA, place[0])))
             for count, moved in enumerate((0.0, 0.1, 0.3), 1):
-                states.publish(joint_state(PANDA, PANDA.home + moved))
+                place[0] = PANDA.home + moved
                 wait_until(lambda at=moved: _stands(arm, PANDA.home + at), "the reading")
                 arm.hold()
                 wait_until(lambda many=count: len(heard) == many, "a place to rest at")
             rests = [PANDA.home, PANDA.home, PANDA.home + 0.3]
             assert positions(heard) == pytest.approx(np.array(rests), abs=1e-6)
+        finally:
+            plain.close()
+            arm.close()
+
+
+def test_an_arm_rests_at_what_it_was_sent_where_its_readings_are_old():
+    """Joint states that stall 0.3 s: the arm has followed since, and a place of then would tear it back."""
+    with own_domain():
+        plain, arm = PlainNode("driver"), RosArm(PANDA)
+        try:
+            states = plain.node.create_publisher(JointState, PANDA.ros.joint_states.topic, 10)
+            heard = plain.listen(JointTrajectory, PANDA.ros.command_topic)
+            wait_until(lambda: states.get_subscription_count() and arm.listened_to, "each other")
+            states.publish(joint_state(PANDA, PANDA.home))
+            wait_until(lambda: _stands(arm, PANDA.home), "the reading")
+            arm.send(Command(PANDA.home + 0.3))
+            old_ns = arm._latest["joint_position"].stamp_ns + 300_000_000
+            wait_until(lambda: arm.clock.now_ns() > old_ns, "the reading to be old")
+            arm.hold()
+            wait_until(lambda: len(heard) == 2, "a place to rest at")
+            assert positions(heard) == pytest.approx(np.tile(PANDA.home + 0.3, (2, 1)), abs=1e-6)
         finally:
             plain.close()
             arm.close()
