@@ -324,7 +324,8 @@ class TestByPointer:
         page = open_page()
         wait_state(page, "ready")
         before, dropped = set(stand.dataset.ids), set(stand.dataset.dropped)
-        session, began = stand.loop.session, set()
+        session = stand.loop.session
+        began: set[str] = set()
 
         def noted(tick: Callable[[], object]) -> object:
             try:
