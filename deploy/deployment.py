@@ -84,7 +84,7 @@ class Stopped(Exception):
 
 
 def deploy(
-    runner: SkillRunner, clock: Clock, front: Front, config: DeployConfig, say: Callable[[str], None]
+    runner: SkillRunner, clock: Clock, front: Front, config: DeployConfig, say: Callable[[str], object]
 ) -> tuple[DeploymentReport, str | None]:
     """Run all episodes, or as many as go.
 
