@@ -106,12 +106,12 @@ class SessionTerminal:
             self._draw(view)
 
     def _draw(self, view: SessionView) -> None:
-        for line in news(self._shown, view):
+        before, self._shown = self._shown, view  # first: who reads a line may answer it at once
+        for line in news(before, view):
             self._say(line)
         if self._redraws and not self._ending.is_set():
             width = shutil.get_terminal_size().columns - 1
             self._write(_CLEAR + status_line(view)[:width])
-        self._shown = view
 
     def _say(self, text: str) -> None:
         self._write((_CLEAR if self._redraws else "") + text + "\n")
