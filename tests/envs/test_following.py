@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from envs_support import EchoArm, adversary, assert_limited, variant
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from understudy.envs.arms.arm import Command, Observation, Start
@@ -405,6 +405,7 @@ def drive_and_freeze(robot: RobotDescription, joint: int, share: float, freeze_a
     freeze_at=st.integers(1, 12),
     own=st.sampled_from([None, 0.1, 0.25]),
 )
+@example("panda", 0, 1.0, 3, 0.1)  # a limit that is less than its way in one period
 @settings(max_examples=20, deadline=None)
 def test_a_healthy_arm_whose_joint_states_stop_is_braked_as_it_goes(
     name: str, joint: int, share: float, freeze_at: int, own: float | None
