@@ -225,9 +225,9 @@ def test_a_second_deployment_is_refused_while_the_first_commands_the_arm(
     assert first.stderr.readline().startswith("episode 0")
     second = start(*arguments, "--ready-s", "4")
     told = second.communicate(timeout=40)[1]
+    assert first.poll() is None, first.communicate()[1]  # else the second is right to begin
     assert second.returncode == 1
     assert told.startswith("error: The arm is commanded already: /understudy_arm publishes ")
-    assert first.poll() is None
     assert first.stderr.readline().startswith("episode 1")  # who was refused has not disturbed it
 
 

@@ -305,8 +305,9 @@ def test_a_robot_commanded_by_positions(domain: int, tmp_path: Path):
         for _ in range(10):
             arm.send(Command(goal, 0.0, np.full(7, 0.1)))
             arm.clock.sleep_until(arm.clock.now_ns() + 50_000_000)
-        assert arm.observe()["joint_position"] == pytest.approx(goal, abs=0.02)
-        assert arm.observe()["gripper_position"] == pytest.approx([0.0], abs=0.01)
+        # a simulator on a busy machine is behind
+        wait_until(lambda: arm.observe()["joint_position"] == pytest.approx(goal, abs=0.02), "the joints")
+        wait_until(lambda: arm.observe()["gripper_position"] == pytest.approx([0.0], abs=0.01), "the gripper")
         arm.close()
         code, printed = process.stop(signal.SIGINT)
     finally:
