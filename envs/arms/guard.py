@@ -204,12 +204,8 @@ class Guard:
         return "joint_position" in seen and self._age_s(seen) <= self._fresh_s
 
     def _sent_since(self, seen: Observation) -> list[list[float]]:
-        """The set points that a reading of the joints may be compared with, the present one first.
-
-        The one before counts too: a set point is where the arm is to be a period after it was sent.
-        """
-        read_ns = seen.stamps_ns.get("joint_position", 0) - round(self._robot.period_s * 1e9)
-        return self._sent_lately.since(read_ns) or [self._motion.position]
+        """The set points that a reading of the joints may be compared with, the present one first."""
+        return self._sent_lately.since(seen.stamps_ns.get("joint_position", 0)) or [self._motion.position]
 
     def _age_s(self, seen: Observation) -> float:
         return max(0.0, (self.clock.now_ns() - seen.stamps_ns["joint_position"]) * 1e-9)
