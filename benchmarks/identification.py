@@ -11,13 +11,12 @@ do not teach it. (An arm that only acts late and follows softly is no test: the 
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from understudy.benchmarks.our_command import our_command
+from understudy.benchmarks.our_command import our_command, work_folder
 from understudy.datasets.statistics import percent, percent_interval
 from understudy.envs.distributions import Choice
 from understudy.envs.randomization import Randomization
@@ -68,11 +67,8 @@ class IdentificationBench:
 
     def run(self, progress: Callable[[str], None] = lambda word: None) -> dict[str, list[Row]]:
         """Measure everything; one table a name."""
-        if self.keep is not None:
-            self.keep.mkdir(parents=True, exist_ok=True)
-            return self._run(self.keep, progress)
-        with tempfile.TemporaryDirectory(prefix="understudy-bench-") as scratch:
-            return self._run(Path(scratch), progress)
+        with work_folder(self.keep) as folder:
+            return self._run(folder, progress)
 
     def _run(self, folder: Path, progress: Callable[[str], None]) -> dict[str, list[Row]]:
         def command(*words: object) -> dict[str, Any]:

@@ -7,13 +7,12 @@ clone of as many more plain demonstrations as there were takeovers. All meet the
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from understudy.benchmarks.our_command import our_command
+from understudy.benchmarks.our_command import our_command, work_folder
 from understudy.datasets.statistics import percent, percent_interval
 from understudy.errors import InputError
 
@@ -51,11 +50,8 @@ class InterventionBench:
 
     def run(self, progress: Callable[[str], None] = lambda word: None) -> dict[str, list[Row]]:
         """Measure everything; one table a name."""
-        if self.keep is not None:
-            self.keep.mkdir(parents=True, exist_ok=True)
-            return self._run(self.keep, progress)
-        with tempfile.TemporaryDirectory(prefix="understudy-bench-") as scratch:
-            return self._run(Path(scratch), progress)
+        with work_folder(self.keep) as folder:
+            return self._run(folder, progress)
 
     def _run(self, folder: Path, progress: Callable[[str], None]) -> dict[str, list[Row]]:
         from understudy.benchmarks.watchful_operator import record_takeovers  # torch
